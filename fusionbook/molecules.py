@@ -6,14 +6,16 @@
 __all__ = ['parse_smiles', 'canonical_smiles', 'Task', 'Rejected', 'Note', 'MoleculeTable', 'split_unit', 'read_molecules',
            'as_table', 'sparsify', 'Split', 'murcko_scaffold', 'check_tasks', 'split_molecules']
 
-# %% ../nbs/01_molecules.ipynb #a2952365
+# %% ../nbs/01_molecules.ipynb #c2f546e7
 import html
 import re
 import warnings
+import zlib
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ from .core import check_shape
 from .core import spawn_seeds
 from .core import unknown_name
 
-# %% ../nbs/01_molecules.ipynb #70a3c87b
+# %% ../nbs/01_molecules.ipynb #c5c7cfb3
 def parse_smiles(
     smiles: str,  # one SMILES; text after the first blank is ignored
 ) -> tuple[Chem.Mol | None, str]:  # the molecule and "", or None and the reason
@@ -55,7 +57,7 @@ def parse_smiles(
         return None, "an any-bond `~` is no bond of a molecule"
     return mol, ""
 
-# %% ../nbs/01_molecules.ipynb #2f509772
+# %% ../nbs/01_molecules.ipynb #9234b620
 def _is_empty(cell: object) -> bool:
     """Say whether `cell` stands for "nothing was entered" (None, NaN, NA)."""
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
@@ -70,7 +72,7 @@ def _rdkit_mol(smiles: str, sanitize: bool) -> Chem.Mol | None:
 
 
 def _rare_elements(mol: Chem.Mol, smiles: str) -> list[int]:
-    """List the atomic numbers that Chemprop's features do not know (beyond 1-36 and 53), and 0 for a dummy atom."""
+    """List the atomic numbers that Chemprop's features do not know (all but 1-36 and 53; 0 is a dummy)."""
     if "[" not in smiles and "*" not in smiles:
         return []  # the elements that need no brackets are all known
     numbers = {atom.GetAtomicNum() for atom in mol.GetAtoms()}
@@ -85,14 +87,14 @@ def _why_not(smiles: str) -> str:
     problems = [" ".join(problem.Message().split()) for problem in Chem.DetectChemistryProblems(raw)]
     return "; ".join(problems) or "RDKit could not sanitise the molecule"
 
-# %% ../nbs/01_molecules.ipynb #c2089a3d
+# %% ../nbs/01_molecules.ipynb #c3849eac
 def canonical_smiles(
     smiles: Iterable[str],  # n SMILES
 ) -> tuple[list[str | None], list[str], list[str]]:  # three lists of n, see below
     """Spell each molecule in RDKit's canonical way, and say what is odd about it.
 
-    Returns three lists of n: the canonical SMILES (None where the SMILES cannot be used), the reason why it cannot
-    be used ("" where it can), and a remark about a molecule that can be used but deserves a look ("" for none).
+    Returns three lists of n: the canonical SMILES (None where the SMILES cannot be used), the reason why it
+    cannot be used ("" where it can), and a remark on a usable molecule that deserves a look ("" for none).
     """
     canonical, reasons, remarks = [], [], []
     for text in smiles:
@@ -105,7 +107,7 @@ def canonical_smiles(
 
 
 def _remark(mol: Chem.Mol, text: str, canonical: str) -> str:
-    """Say what deserves a look: several parts, elements that Chemprop's features do not know, text left over."""
+    """Say what deserves a look: several parts, elements that the features do not know, text left over."""
     remarks = []
     if "." in canonical:
         remarks.append(f"{canonical.count('.') + 1} separate parts (salt or mixture) kept as one graph")
@@ -117,7 +119,7 @@ def _remark(mol: Chem.Mol, text: str, canonical: str) -> str:
         remarks.append("text after the first blank was ignored")
     return "; ".join(remarks)
 
-# %% ../nbs/01_molecules.ipynb #36a9c450
+# %% ../nbs/01_molecules.ipynb #4d6e21a8
 @dataclass(frozen=True)
 class Task:
     """One predicted column: `name`, and the `unit` of its values ("" where there is none)."""
@@ -143,13 +145,13 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Note:
-    """A row that was kept but deserves a look: its position in the caller's input (from 0), its SMILES, why."""
+    """A row that was kept but deserves a look: position in the caller's input (from 0), SMILES, why."""
 
     row: int
     smiles: str
     text: str
 
-# %% ../nbs/01_molecules.ipynb #18dd1dad
+# %% ../nbs/01_molecules.ipynb #df40bfc6
 class _Shown:
     """What a `MoleculeTable` can show of itself: counts, statistics, a short text, a short HTML page."""
 
@@ -179,7 +181,7 @@ class _Shown:
         table = self.summary().to_html(max_rows=20, escape=True, float_format="{:.4g}".format)
         return f"<p>{html.escape(repr(self))}</p>{table if self.t else ''}"
 
-# %% ../nbs/01_molecules.ipynb #eb13b011
+# %% ../nbs/01_molecules.ipynb #81db9f1e
 class _Counted(_Shown):
     """What a `MoleculeTable` says about its size and its tasks."""
 
@@ -192,7 +194,7 @@ class _Counted(_Shown):
     def __len__(self) -> int:
         return self.n
 
-# %% ../nbs/01_molecules.ipynb #cc7380b9
+# %% ../nbs/01_molecules.ipynb #a84d91e2
 @dataclass(frozen=True, eq=False, repr=False)
 class MoleculeTable(_Counted):
     """Molecules and their measured properties, with gaps; frozen, in the caller's order.
@@ -223,14 +225,14 @@ class MoleculeTable(_Counted):
         return _table_frame(self)
 
     def select(self, rows) -> "MoleculeTable":
-        """Return the molecules at these positions of this table (integers, or n bools), without `rejected`."""
+        """Return the molecules at these positions (integers, or n bools) of this table, not `rejected`."""
         return _select_rows(self, rows)
 
     def only(self, tasks) -> "MoleculeTable":
         """Return all molecules with only the tasks named (one name or several), in that order."""
         return _select_tasks(self, tasks)
 
-# %% ../nbs/01_molecules.ipynb #b698f0aa
+# %% ../nbs/01_molecules.ipynb #9b3230c6
 def _locked(values: object, dtype: type, name: str) -> np.ndarray:
     """Copy `values` into an array that refuses to be written to."""
     try:
@@ -268,12 +270,12 @@ def _checked_parts(table: MoleculeTable) -> dict[str, object]:
     parts = {"smiles": smiles, "tasks": tasks, "Y": Y, "rows": rows, "canonical": canonical, "extra": extra}
     return parts | {"rejected": tuple(table.rejected), "notes": tuple(table.notes)}
 
-# %% ../nbs/01_molecules.ipynb #db1d37f5
+# %% ../nbs/01_molecules.ipynb #cf4dc4af
 def _refuse_repeats(kind: str, names: Sequence[str]) -> None:
     """Refuse names that occur twice."""
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise InputError(f"Each {kind} must occur once; repeated: {', '.join(map(repr, repeated))}. Rename them.")
+        raise InputError(f"Each {kind} must occur once; rename: {', '.join(map(repr, repeated))}.")
 
 
 def _spell_all(smiles: Sequence[str]) -> tuple[str, ...]:
@@ -293,7 +295,7 @@ def _listing(problems: Sequence[str], cap: int = 50) -> str:
 
 
 def _table_frame(table: MoleculeTable) -> pd.DataFrame:
-    """Build the frame of `MoleculeTable.to_frame`; an extra column whose name is taken gets `_extra` appended."""
+    """Build the frame of `MoleculeTable.to_frame`; an extra column whose name is taken gets `_extra`."""
     columns = {"smiles": list(table.smiles)}
     for j, task in enumerate(table.tasks):
         name = task.column if task.column not in columns else f"{task.column}_task"
@@ -305,7 +307,7 @@ def _table_frame(table: MoleculeTable) -> pd.DataFrame:
         columns[free] = table.extra[name].copy()
     return pd.DataFrame(columns, index=pd.RangeIndex(table.n))
 
-# %% ../nbs/01_molecules.ipynb #483ca131
+# %% ../nbs/01_molecules.ipynb #82507591
 def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
     """Build the table of `MoleculeTable.select`."""
     rows = np.asarray(rows)
@@ -337,10 +339,9 @@ def _select_tasks(table: MoleculeTable, tasks: str | Sequence[str]) -> MoleculeT
         if name not in table.task_names:
             raise unknown_name("task", name, table.task_names)
     columns = [table.task_names.index(name) for name in names]
-    parts = {name: getattr(table, name) for name in ("smiles", "rows", "canonical", "rejected", "notes", "extra")}
-    return MoleculeTable(Y=table.Y[:, columns], tasks=tuple(table.tasks[j] for j in columns), **parts)
+    return replace(table, Y=table.Y[:, columns], tasks=tuple(table.tasks[j] for j in columns))
 
-# %% ../nbs/01_molecules.ipynb #7d24f0a8
+# %% ../nbs/01_molecules.ipynb #eb23dcfd
 def split_unit(
     column: str,  # a column's name
 ) -> tuple[str, str]:  # name and unit
@@ -356,7 +357,7 @@ def split_unit(
         return text, ""
     return text[:i].strip(), text[i + 1 : -1].strip()
 
-# %% ../nbs/01_molecules.ipynb #d7dfed83
+# %% ../nbs/01_molecules.ipynb #612ef84e
 _EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 
 
@@ -375,9 +376,9 @@ def _number(cell: object) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
 
-
+# %% ../nbs/01_molecules.ipynb #9ba2583c
 def _read_cells(cells: list) -> tuple[list[float | None], list[int]]:
-    """Read cells one by one: numbers (None for text) and the positions of text; only True and False: 1 and 0."""
+    """Read cells one by one: numbers (None for text), the positions of text; True, False are 1, 0."""
     read = [_number(cell) for cell in cells]
     text = [i for i, value in enumerate(read) if value is None]
     spoken = {str(cells[i]).strip().lower() for i in text}
@@ -389,7 +390,7 @@ def _read_cells(cells: list) -> tuple[list[float | None], list[int]]:
 
 
 def _numbers(column: pd.Series) -> tuple[np.ndarray, dict[int, str], float]:
-    """Read a column: (n,) floats with NaN for "no number", the bad cells by row, the share of cells with numbers."""
+    """Read a column: (n,) floats, NaN for "no number"; the bad cells by row; the share of numbers."""
     if pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_complex_dtype(column.dtype):
         text = []
         values = column.to_numpy(dtype=np.float64, na_value=np.nan).copy()
@@ -404,21 +405,21 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, dict[int, str], float]:
     share = filled / (filled + len(text)) if filled + len(text) else 1.0
     return values, bad, share
 
-# %% ../nbs/01_molecules.ipynb #ef73f8db
+# %% ../nbs/01_molecules.ipynb #9bf797b4
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file as text; the first line names the columns."""
     options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
         cells = pd.read_csv(path, encoding="utf-8-sig", **options)
     except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty; it needs a line of column names and one line a molecule.") from None
-    except (pd.errors.ParserError, OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is empty; wanted a line of column names and a line a molecule.") from None
+    except (pd.errors.ParserError, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path} cannot be read as CSV (UTF-8, commas): {error}") from None
     cells = cells.fillna("")
     filled = np.flatnonzero((cells != "").any(axis=1))
     cells = cells.iloc[: filled[-1] + 1] if filled.size else cells.iloc[:0]
     if cells.empty:
-        raise InputError(f"{path} is empty; it needs a line of column names and one line a molecule.")
+        raise InputError(f"{path} is empty; wanted a line of column names and a line a molecule.")
     frame = cells.iloc[1:].reset_index(drop=True)
     frame.columns = cells.iloc[0].tolist()
     return frame
@@ -429,7 +430,7 @@ def _read_any(source: object) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source.reset_index(drop=True)
     if not isinstance(source, (str, Path)):
-        raise InputError(f"Wanted a path or a DataFrame; got {type(source).__name__}. For SMILES alone: as_table.")
+        raise InputError(f"Wanted a path or a DataFrame; got {type(source).__name__}.")
     path = Path(source).expanduser()
     if not path.is_file():
         raise InputError(f"There is no file {str(path)!r}.")
@@ -442,7 +443,7 @@ def _read_any(source: object) -> pd.DataFrame:
     except Exception as error:  # pyarrow raises many kinds
         raise InputError(f"{path} cannot be read as Parquet: {error}") from None
 
-# %% ../nbs/01_molecules.ipynb #f1d0b342
+# %% ../nbs/01_molecules.ipynb #e7b9da20
 def _load_frame(source: object, smiles: str) -> pd.DataFrame:
     """Load the caller's frame with checked column names and at least one row."""
     frame = _read_any(source)
@@ -454,7 +455,8 @@ def _load_frame(source: object, smiles: str) -> pd.DataFrame:
     if smiles not in names:
         odd = len(names) == 1 and re.search(r"[;\t|]", names[0])
         hint = f" Its only column is {names[0]!r}: are commas missing?" if odd else ""
-        raise InputError(f"{unknown_name('column', smiles, names)} Name the SMILES column with `smiles=`.{hint}")
+        error = unknown_name("column", smiles, names)
+        raise InputError(f"{error} Name the SMILES column with `smiles=`.{hint}")
     if frame.empty:
         raise InputError("The table has column names but no rows.")
     frame = frame.copy(deep=False)
@@ -471,7 +473,7 @@ def _find_column(name: str, columns: Sequence[str]) -> str:
         return without[0]
     raise unknown_name("task column", name, columns)
 
-# %% ../nbs/01_molecules.ipynb #7040a14a
+# %% ../nbs/01_molecules.ipynb #7c515f82
 def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object) -> tuple[dict[str, Task], dict]:
     """Choose the task columns: column name to `Task`, and column name to what `_numbers` read in it."""
     others = [column for column in frame.columns if column != smiles]
@@ -488,7 +490,7 @@ def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object) -> tuple[dict
         for column, (_, bad, share) in read.items():
             if share == 0:
                 cell = next(iter(bad.values()))
-                raise InputError(f"Column {column!r} holds no number (first cell: {cell!r}); take it off `tasks`.")
+                raise InputError(f"Column {column!r} of `tasks` holds no number (first cell: {cell!r}).")
     bare = [split_unit(column)[0] for column in chosen]
     named = {}
     for column, name in zip(chosen, bare):
@@ -499,11 +501,13 @@ def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object) -> tuple[dict
 
 def _name_list(tasks: object) -> list[str]:
     """Take one name or several; refuse a name given twice."""
+    if not isinstance(tasks, Iterable):
+        raise InputError(f"`tasks` must be a list of column names; got {tasks!r}.")
     names = [tasks] if isinstance(tasks, str) else [str(name) for name in tasks]
     _refuse_repeats("name in `tasks`", names)
     return names
 
-# %% ../nbs/01_molecules.ipynb #fad4af72
+# %% ../nbs/01_molecules.ipynb #2d117fe4
 def _repeat_notes(kept: list[int], smiles: list[str], canonical: list[str], Y: np.ndarray, names: list[str]):
     """Write one note for each molecule that occurs more than once; it says where labels disagree."""
     places = pd.Series(range(len(kept))).groupby(canonical, sort=False).indices if kept else {}
@@ -533,15 +537,15 @@ def _tell(rejected: list[Rejected], cells: list[Note], n_rows: int, on_error: st
     """Raise, or warn once, about rows that were rejected and cells that were no numbers."""
     problems = _problems(rejected, cells)
     if problems and on_error == "raise":
-        raise InputError(f"{_listing(problems)}Mend them, or go on without them: on_error=\"report\".")
+        raise InputError(f'{_listing(problems)}Mend them, or go on without them: on_error="report".')
     if len(rejected) == n_rows:
-        raise InputError(f"No row holds a usable molecule. {_listing(problems, cap=5)}Is it the right column?")
+        raise InputError(f"No row has a usable molecule. {_listing(problems, 5)}Is it the right column?")
     if problems:
         counts = f"{len(rejected)} of {n_rows} rows rejected, {len(cells)} cells taken as unmeasured"
         text = f"{counts}. {_listing(problems, cap=5)}All of them: table.report(), table.remarks()."
         warnings.warn(text, RowsWarning, stacklevel=4)
 
-# %% ../nbs/01_molecules.ipynb #a3ede3a5
+# %% ../nbs/01_molecules.ipynb #c33475de
 def _build_table(frame: pd.DataFrame, smiles: str, chosen: dict[str, Task], read: dict, on_error: str):
     """Put a table together from a checked frame, its chosen tasks and what was read in them."""
     texts = ["" if _is_empty(cell) else str(cell).strip() for cell in frame[smiles]]
@@ -570,34 +574,34 @@ def _build_table(frame: pd.DataFrame, smiles: str, chosen: dict[str, Task], read
         extra=frame.drop(columns=[smiles, *chosen]).iloc[kept],
     )
 
-# %% ../nbs/01_molecules.ipynb #d3e3a469
+# %% ../nbs/01_molecules.ipynb #d4888453
 def read_molecules(
     path_or_frame: str | Path | pd.DataFrame,  # .csv, .csv.gz or .parquet file, or a frame (never edited)
     *,
     smiles: str = "smiles",  # name of the SMILES column
-    tasks: Sequence[str] | Mapping[str, str] | None = None,  # task columns, or column -> unit; None: all numeric
+    tasks: Sequence[str] | Mapping[str, str] | None = None,  # columns, or column -> unit; None: all numeric
     on_error: str = "report",  # "report": go on and list the problems; "raise": one error that lists them
 ) -> MoleculeTable:  # the usable rows, in the caller's order
     """Read molecules and their measured properties; `Y` has shape (n, t), original units, NaN = unmeasured.
 
-    Every column of numbers but the SMILES one is a task unless `tasks` names them (with or without the unit); the
-    others go to `extra`, those of a CSV as text. A trailing `(unit)` or `[unit]` of a column's name is its unit, and
-    the task is called by the rest where that is unambiguous. Rows without a usable molecule go to `rejected`; cells
-    that are no finite number count as unmeasured and go to `notes`, with salts and repeated molecules. One
-    `RowsWarning` sums up rejected rows and bad cells.
+    Every column of numbers but the SMILES one is a task unless `tasks` names them (with or without the unit);
+    the others go to `extra`, those of a CSV as text. A trailing `(unit)` or `[unit]` of a column's name is
+    its unit, and the task is called by the rest where that is unambiguous. Rows without a usable molecule go to
+    `rejected`; cells that are no finite number count as unmeasured and go to `notes`, with salts and repeated
+    molecules. One `RowsWarning` sums up rejected rows and bad cells.
 
     Raises
     ------
     InputError
-        If the file cannot be read, a column is missing or named twice, no row can be used, or there are problems
-        and `on_error="raise"`.
+        If the file cannot be read, a column is missing or named twice, no row can be used, or there are
+        problems and `on_error="raise"`.
     """
     check_choice("on_error", on_error, ("report", "raise"))
     frame = _load_frame(path_or_frame, smiles)
     chosen, read = _choose_tasks(frame, smiles, tasks)
     return _build_table(frame, smiles, chosen, read, on_error)
 
-# %% ../nbs/01_molecules.ipynb #8f18b7d4
+# %% ../nbs/01_molecules.ipynb #e249fef4
 def as_table(
     molecules: object,  # a MoleculeTable; a list, Series or array of SMILES; a frame; a path
     *,
@@ -605,7 +609,7 @@ def as_table(
     tasks: Sequence[str] | Mapping[str, str] | None = None,  # for a frame or a file, as in read_molecules
     on_error: str = "report",  # as in read_molecules
 ) -> MoleculeTable:  # t = 0 tasks where only SMILES were given
-    """Take molecules in any form and return a `MoleculeTable`: a table as it is, SMILES alone with t = 0 tasks.
+    """Take molecules in any form and return a `MoleculeTable`: a table as it is, SMILES with t = 0 tasks.
 
     Raises
     ------
@@ -614,7 +618,8 @@ def as_table(
     """
     if isinstance(molecules, MoleculeTable):
         return molecules
-    named_file = isinstance(molecules, str) and molecules.lower().endswith((".csv", ".csv.gz", ".parquet", ".pq"))
+    endings = (".csv", ".csv.gz", ".parquet", ".pq")
+    named_file = isinstance(molecules, str) and molecules.lower().endswith(endings)
     if isinstance(molecules, (pd.DataFrame, Path)) or named_file:
         return read_molecules(molecules, smiles=smiles, tasks=tasks, on_error=on_error)
     if isinstance(molecules, (str, bytes)):
@@ -627,7 +632,7 @@ def as_table(
     frame = pd.DataFrame({"smiles": pd.Series(texts, dtype=object)})
     return read_molecules(frame, tasks=[], on_error=on_error)
 
-# %% ../nbs/01_molecules.ipynb #87ecbc85
+# %% ../nbs/01_molecules.ipynb #c3bc9b16
 def _shares(keep: object, table: MoleculeTable) -> list[float]:
     """Spread `keep` over the t tasks and check each share."""
     names = table.task_names
@@ -648,16 +653,17 @@ def _shares(keep: object, table: MoleculeTable) -> list[float]:
             raise InputError("`keep` must be above 0; to leave a task out use table.only([...]).")
     return shares
 
-# %% ../nbs/01_molecules.ipynb #d6c3ee04
+# %% ../nbs/01_molecules.ipynb #48ff07c1
 def sparsify(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float] | Mapping[str, float],  # share(s) of labels that stay, above 0, up to 1
     *,
     seed: int,  # the same seed hides the same labels; a smaller share keeps a part of a larger one's labels
 ) -> MoleculeTable:  # the same molecules with fewer labels; `Y` (n, t), original units
-    """Hide labels at random: of each task's m labels `round(keep * m)` stay, at least 1; `table` is not changed.
+    """Hide labels at random: of each task's m labels `round(keep * m)` stay, at least 1.
 
-    `keep` is one number, t numbers, or task name -> number (tasks not named keep everything).
+    `keep` is one number, t numbers, or task name -> number (tasks not named keep everything). `table` is
+    not changed; `Y` keeps its shape (n, t) and its units.
 
     Raises
     ------
@@ -670,13 +676,12 @@ def sparsify(
         stay = max(round(share * labelled.size), 1)
         hidden = np.random.default_rng(child).permutation(labelled)[stay:]
         Y[hidden, j] = np.nan
-    names = ("smiles", "tasks", "rows", "canonical", "rejected", "notes", "extra")
-    return MoleculeTable(Y=Y, **{name: getattr(table, name) for name in names})
+    return replace(table, Y=Y)
 
-# %% ../nbs/01_molecules.ipynb #62263539
+# %% ../nbs/01_molecules.ipynb #76f3ddaf
 _PARTS = ("train", "valid", "test")
 
-# %% ../nbs/01_molecules.ipynb #29de8577
+# %% ../nbs/01_molecules.ipynb #1daddae4
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Which rows of one table train, validate and test: three sorted arrays of positions, none shared.
@@ -699,13 +704,14 @@ class Split:
             object.__setattr__(self, part, _locked(rows, np.int64, part))
         rows, counts = np.unique(np.concatenate([self.train, self.valid, self.test]), return_counts=True)
         if rows.size and (rows[0] < 0 or counts.max() > 1):
-            raise InputError(f"Each row may occur once in a split, from 0 on; see row {rows[np.argmax(counts)]}.")
+            raise InputError(f"A row may occur once, from 0 on; look at {rows[np.argmax(counts)]}.")
 
     def __repr__(self) -> str:
         return f"Split: {self.train.size} train, {self.valid.size} valid, {self.test.size} test"
 
     def to_column(self, n: int) -> np.ndarray:  # (n,) text
-        """Return n texts, "train", "valid" or "test" ("" for a row in no part), to be stored beside the table."""
+        """Return n texts, "train", "valid" or "test" ("" for a row in no part), to be stored."""
+        _check_fits(self, n)
         column = np.full(n, "", dtype=object)
         for part in _PARTS:
             column[getattr(self, part)] = part
@@ -713,14 +719,22 @@ class Split:
 
     def summary(self, table: MoleculeTable) -> pd.DataFrame:  # one row a task
         """Count each task's labels in each part."""
+        _check_fits(self, table.n)
         counts = {part: table.mask[getattr(self, part)].sum(axis=0) for part in _PARTS}
         return pd.DataFrame(counts, index=pd.Index(table.task_names, name="task", dtype=object))
 
-# %% ../nbs/01_molecules.ipynb #5a362943
+# %% ../nbs/01_molecules.ipynb #7c551be2
+def _check_fits(split: Split, n: int) -> None:
+    """Refuse a split that names rows beyond the `n` of a table."""
+    last = max((int(rows[-1]) for rows in (split.train, split.valid, split.test) if rows.size), default=-1)
+    if last >= n:
+        raise InputError(f"The split names row {last}, but the table has {n} rows; it belongs to another table.")
+
+# %% ../nbs/01_molecules.ipynb #ad882b46
 def murcko_scaffold(
     smiles: str,  # a SMILES that can be used
 ) -> str:  # canonical SMILES of the scaffold, "" for a molecule without rings
-    """Find the Bemis-Murcko scaffold: the ring systems and the chains that join them, without stereochemistry.
+    """Find the Bemis-Murcko scaffold: the ring systems and the chains that join them, no stereochemistry.
 
     Raises
     ------
@@ -749,7 +763,7 @@ def _groups(table: MoleculeTable, by: str) -> list[np.ndarray]:
         keys = [scaffolds[canonical] for canonical in keys]
     return list(pd.Series(range(table.n)).groupby(keys, sort=False).indices.values())
 
-# %% ../nbs/01_molecules.ipynb #2a76f4dc
+# %% ../nbs/01_molecules.ipynb #39f550e7
 def _part_sizes(n: int, fractions: Sequence[float]) -> np.ndarray:
     """Share `n` rows out by largest remainder; a part with a fraction above 0 gets at least one row."""
     wanted = np.asarray(fractions, dtype=float) * n
@@ -778,7 +792,7 @@ def _deal(groups: list[np.ndarray], sizes: np.ndarray, rng: np.random.Generator)
         room[part] -= len(group)
     return [np.array(rows, dtype=np.int64) for rows in dealt]
 
-# %% ../nbs/01_molecules.ipynb #7e63a521
+# %% ../nbs/01_molecules.ipynb #b53b7378
 _SPELLINGS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "test": 2, "testing": 2}
 
 
@@ -787,13 +801,14 @@ def _parts_from_column(table: MoleculeTable, column: str) -> list[np.ndarray]:
     if column not in table.extra.columns:
         raise unknown_name("split column", column, table.extra.columns)
     cells = ["" if _is_empty(cell) else str(cell).strip() for cell in table.extra[column]]
-    wrong = [f"row {table.rows[i]}: {cell!r}" for i, cell in enumerate(cells) if cell.lower() not in _SPELLINGS]
+    unknown = [i for i, cell in enumerate(cells) if cell.lower() not in _SPELLINGS]
+    wrong = [f"row {table.rows[i]}: {cells[i]!r}" for i in unknown]
     if wrong:
         raise InputError(f"Column {column!r} must say train, valid or test. {_listing(wrong, cap=5)}")
     part = np.array([_SPELLINGS[cell.lower()] for cell in cells])
     torn = [group for group in _groups(table, "random") if len(set(part[group])) > 1]
     if torn:
-        lines = [f"{table.smiles[group[0]]!r} in rows {', '.join(map(str, table.rows[group]))}" for group in torn]
+        lines = [f"{table.smiles[group[0]]!r} in rows {table.rows[group].tolist()}" for group in torn]
         raise InputError(f"A molecule may be in one part only (column {column!r}). {_listing(lines, cap=5)}")
     return [np.flatnonzero(part == number) for number in range(3)]
 
@@ -807,10 +822,10 @@ def _deal_by(table: MoleculeTable, by: str, fractions: Sequence[float], seed: in
         kind = "scaffolds" if by == "scaffold" else "different molecules"
         counts = f"{table.n} rows with {len(groups)} {kind}, the largest with {max(map(len, groups))} rows"
         remedy = ' or by="random"' if by == "scaffold" else ""
-        raise InputError(f"The split leaves {' and '.join(empty)} empty: {counts}. Use more molecules{remedy}.")
+        raise InputError(f"No molecule is left for {' and '.join(empty)}: {counts}. Use more{remedy}.")
     return parts
 
-# %% ../nbs/01_molecules.ipynb #eb374d3b
+# %% ../nbs/01_molecules.ipynb #d63d92da
 def check_tasks(
     table: MoleculeTable,  # n molecules, t tasks
 ) -> None:
@@ -831,13 +846,14 @@ def check_tasks(
         elif np.all(labels == labels[0]):
             problems.append(f"task {task.name!r} has one value only ({labels[0]:g}, {labels.size} labels)")
     if problems:
-        raise InputError(f"{'; '.join(problems)}. Leave them out: table.only([...]), or `tasks=` when reading.")
+        remedy = "Leave them out: table.only([...]), or `tasks=` when reading."
+        raise InputError(f"{'; '.join(problems)}. {remedy}")
 
-
+# %% ../nbs/01_molecules.ipynb #ca2306ab
 def _check_split(table: MoleculeTable, split: Split, min_train: int, min_valid: int) -> None:
     """Refuse a split that leaves a task too few labels to train or to validate on."""
     if split.train.size == 0 and min_train > 0:
-        raise InputError("No molecule is left for training; `fractions` or the split column must give it some.")
+        raise InputError("No molecule is left for training: give it a share, or rows of the split column.")
     counts = split.summary(table)
     problems = []
     for j, (task, train, valid) in enumerate(zip(counts.index, counts["train"], counts["valid"])):
@@ -853,9 +869,9 @@ def _check_split(table: MoleculeTable, split: Split, min_train: int, min_valid: 
         remedy = "Remedy: another seed or larger fractions, leave the task out (table.only), or lower"
         raise InputError(f"{_listing(problems)}{remedy} `min_train` or `min_valid`.")
 
-# %% ../nbs/01_molecules.ipynb #605d15c8
+# %% ../nbs/01_molecules.ipynb #c7bd271c
 def _check_request(table: MoleculeTable, by: str, fractions: Sequence[float], seed: int) -> tuple[float, ...]:
-    """Check what was asked of a split: the choices, three shares that sum to 1, enough molecules, usable tasks."""
+    """Check what was asked of a split: choices, shares that sum to 1, enough molecules, usable tasks."""
     check_choice("by", by, ("random", "scaffold", "column"))
     check_number("seed", seed, 0, integer=True)
     shares = tuple(fractions) if isinstance(fractions, Iterable) else ()
@@ -873,12 +889,12 @@ def _check_request(table: MoleculeTable, by: str, fractions: Sequence[float], se
         check_tasks(table)
     return shares
 
-# %% ../nbs/01_molecules.ipynb #81d4376b
+# %% ../nbs/01_molecules.ipynb #636238e3
 def split_molecules(
     table: MoleculeTable,  # n molecules, t tasks
     *,
     by: str = "random",  # "random", "scaffold" or "column"
-    fractions: Sequence[float] = (0.8, 0.1, 0.1),  # train, valid, test; 0 leaves a part empty; unused for "column"
+    fractions: Sequence[float] = (0.8, 0.1, 0.1),  # of train, valid, test; unused for "column"
     seed: int = 0,  # decides the order of the molecules or scaffolds
     column: str = "split",  # for by="column": the column with train, valid, test
     min_train: int = 5,  # training labels every task needs
@@ -886,8 +902,9 @@ def split_molecules(
 ) -> Split:  # sorted positions in `table`, not in the caller's input
     """Split a table once for all tasks and stages; the same molecule is never in two parts.
 
-    Returns three arrays of row positions that share no row and cover all n. By scaffold, all molecules without a
-    ring share the empty scaffold; groups larger than half of the smallest part go to training first.
+    Returns three arrays of row positions that share no row and cover all n; a part with fraction 0 is empty.
+    By scaffold, all molecules without a ring share the empty scaffold, and groups larger than half of the
+    smallest part go to training first.
 
     Raises
     ------
@@ -897,8 +914,8 @@ def split_molecules(
 
     References
     ----------
-    Bemis and Murcko (1996), J. Med. Chem. 39:2887; the order of dealing follows Chemprop's balanced scaffold split,
-    here with the largest groups first.
+    Bemis and Murcko (1996), J. Med. Chem. 39:2887; the order of dealing follows Chemprop's balanced scaffold
+    split, here with the largest groups first.
     """
     fractions = _check_request(table, by, fractions, seed)
     parts = _parts_from_column(table, column) if by == "column" else _deal_by(table, by, fractions, seed)
