@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCALINGS', 'EmbeddingBlocks', 'join_blocks', 'BlockScaler', 'fit_block_scaler']
 
-# %% ../nbs/06_embeddings.ipynb #5ac2e625
+# %% ../nbs/06_embeddings.ipynb #38a80b15
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .core import check_number
 from .core import check_shape
 from .core import unknown_name
 
-# %% ../nbs/06_embeddings.ipynb #e7c43328
+# %% ../nbs/06_embeddings.ipynb #2694548f
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlocks:
     """Embeddings of the same molecules by several encoders: one named block each, row i = molecule i.
@@ -40,28 +40,17 @@ class EmbeddingBlocks:
         for name, Z in self.blocks.items():
             check_shape(f"block {name!r}", Z, (len(self.smiles), None))
 
-    def __len__(self) -> int:
-        return len(self.smiles)
-
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.blocks:
             raise unknown_name("block", name, self.blocks)
         return self.blocks[name]
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the blocks, in order."""
-        return list(self.blocks)
-
-    @property
-    def widths(self) -> list[int]:
-        """Columns of each block, in order."""
-        return [Z.shape[1] for Z in self.blocks.values()]
+    names = property(lambda self: list(self.blocks), doc="Names of the blocks, in order.")
 
     @property
     def block_of(self) -> np.ndarray:  # (d,)
         """Number of the block that each fused column belongs to: shape (d,)."""
-        return np.repeat(np.arange(len(self.blocks)), self.widths)
+        return np.repeat(np.arange(len(self.blocks)), [Z.shape[1] for Z in self.blocks.values()])
 
     def concatenate(self) -> np.ndarray:  # (n, d)
         """Put all blocks side by side: shape (n, d), d = sum of the widths."""
@@ -78,9 +67,9 @@ class EmbeddingBlocks:
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}: {Z.shape[1]}" for name, Z in self.blocks.items())
-        return f"EmbeddingBlocks({len(self)} molecules; {shown})"
+        return f"EmbeddingBlocks({len(self.smiles)} molecules; {shown})"
 
-# %% ../nbs/06_embeddings.ipynb #9909e011
+# %% ../nbs/06_embeddings.ipynb #779d7dbe
 def join_blocks(
     *parts: EmbeddingBlocks,  # at least one; the first gives the order of the molecules
 ) -> EmbeddingBlocks:  # all blocks on the first part's molecules
@@ -111,7 +100,7 @@ def _matched(part, smiles):
         raise InputError(f"{len(missing)} of {len(smiles)} molecules are missing from a block; first: {missing[0]!r}.")
     return part.take([place[text] for text in smiles])
 
-# %% ../nbs/06_embeddings.ipynb #cb6c3be9
+# %% ../nbs/06_embeddings.ipynb #4d9cdbad
 SCALINGS = ("block", "column", "none")
 
 
@@ -131,7 +120,7 @@ class BlockScaler:
         """Scale new rows: shape (n, d_kept), unitless."""
         return (Z[:, self.columns] - self.mean) / self.scale
 
-
+# %% ../nbs/06_embeddings.ipynb #237c9a02
 def fit_block_scaler(
     Z: np.ndarray,  # (n, d) fused embedding of the training rows
     block_of: np.ndarray,  # (d,) number of the block each column belongs to

@@ -6,10 +6,10 @@
 __all__ = ['REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS', 'molecule_keys', 'check_unseen', 'PropertyModel', 'EncoderModel',
            'SingleTask', 'MultiTask', 'FusedFeatures', 'fit_features', 'ridge_path', 'ridge_errors', 'FusedHead',
            'fit_ridge_head', 'TaskStates', 'fit_network_head', 'UntrainedEncoders', 'out_of_fold_blocks',
-           'fused_blocks', 'fit_fused_head', 'FusedModel', 'FusedMultiTask', 'MeanPredictor', 'load_model', 'score',
-           'compare']
+           'fused_blocks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
+           'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #fab364ed
+# %% ../nbs/08_fusion.ipynb #2bd66e33
 import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -29,6 +29,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
+# %% ../nbs/08_fusion.ipynb #33f688ef
 from .core import InputError
 from .core import ModelFileError
 from .core import check_choice
@@ -64,7 +65,7 @@ from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #ef862bea
+# %% ../nbs/08_fusion.ipynb #83df715e
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -94,7 +95,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #4057b4e9
+# %% ../nbs/08_fusion.ipynb #8e6603d8
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -136,7 +137,7 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #e08ebec1
+# %% ../nbs/08_fusion.ipynb #3f0397f9
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
@@ -186,7 +187,7 @@ def _input_smiles(table, rows, n):
             smiles[item.row] = item.smiles
     return smiles
 
-# %% ../nbs/08_fusion.ipynb #51610a9c
+# %% ../nbs/08_fusion.ipynb #8d3f7216
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -229,7 +230,7 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #ac472515
+# %% ../nbs/08_fusion.ipynb #b3859904
 def _plain_options(model):
     """Constructor arguments that JSON can hold; configurations are stored with the networks."""
     kinds = (int, float, str, bool, type(None), list)
@@ -239,7 +240,7 @@ def _plain_options(model):
 def _config(model):
     return model.config if model.config is not None else TrainConfig()
 
-
+# %% ../nbs/08_fusion.ipynb #870a6d8d
 class SingleTask(EncoderModel):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -286,7 +287,7 @@ class SingleTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #848fc6a4
+# %% ../nbs/08_fusion.ipynb #440ecc03
 def _fit_networks(model, table, split, groups, description):
     """Train one network for each group of tasks and each member; return networks[member][group]."""
     check_number("n_models", model.n_models, 1, integer=True)
@@ -301,7 +302,7 @@ def _fit_networks(model, table, split, groups, description):
     trained = fit_many(jobs, model.n_jobs, description, model.progress)
     return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
 
-
+# %% ../nbs/08_fusion.ipynb #5f61ac61
 class MultiTask(EncoderModel):
     """Multi-task D-MPNN (MT): one encoder, t outputs, masked loss averaged within a task first.
 
@@ -341,7 +342,7 @@ class MultiTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #16aaccbf
+# %% ../nbs/08_fusion.ipynb #c69b89dc
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -363,7 +364,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-
+# %% ../nbs/08_fusion.ipynb #85400537
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -392,7 +393,7 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #682dc139
+# %% ../nbs/08_fusion.ipynb #9648e5b0
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
@@ -404,7 +405,7 @@ def _cur_scaler(Z, block_of, scaling, n_components, seed):
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #37e6e077
+# %% ../nbs/08_fusion.ipynb #1b49bcd5
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -439,7 +440,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #c4af1cf7
+# %% ../nbs/08_fusion.ipynb #bf324d24
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -459,7 +460,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-
+# %% ../nbs/08_fusion.ipynb #0de5fc81
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -490,7 +491,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #8ceb492c
+# %% ../nbs/08_fusion.ipynb #d6a5fc79
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -536,7 +537,7 @@ def fit_network_head(
     about = {"best step": history.best_step.tolist(), "steps": int(history.step[-1])}
     return TaskStates(heads, np.searchsorted(used, number[:t])), about
 
-# %% ../nbs/08_fusion.ipynb #d1dab634
+# %% ../nbs/08_fusion.ipynb #b8719feb
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -572,7 +573,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #86f15326
+# %% ../nbs/08_fusion.ipynb #1ef2d87d
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -591,7 +592,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #8709bc79
+# %% ../nbs/08_fusion.ipynb #361abde9
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -630,7 +631,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #035b6ee7
+# %% ../nbs/08_fusion.ipynb #5fb29564
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -664,7 +665,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #0d9fed1e
+# %% ../nbs/08_fusion.ipynb #d934430e
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -690,9 +691,35 @@ def fit_fused_head(
         module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed)
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #47bc7837
-class FusedModel(PropertyModel):
-    """The working parts of `FusedMultiTask`."""
+# %% ../nbs/08_fusion.ipynb #728c7b8c
+class FusedParts(PropertyModel):
+    """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
+
+    def embed(self, molecules: object, *, member: int = 0, on_error: str = "report") -> EmbeddingBlocks:
+        """Embed molecules with all frozen encoders: one block of shape (n, d_h) each, row i = molecule i."""
+        table, rows, n = _read_input(self, molecules, on_error)
+        blocks = fused_blocks(self.encoders_, pack_graphs(table.smiles), table.smiles, self.layer, member)
+        return _aligned_blocks(blocks.blocks, rows, _input_smiles(table, rows, n))
+
+    def parameters(self) -> pd.DataFrame:
+        """Count the weights of one member: encoders (frozen), each head, and the sum."""
+        return _count_parameters(self)
+
+    def _fit_heads(self, table, split, encoders):
+        return _fit_heads(self, table, split, encoders)
+
+    def _predict_members(self, store):
+        return _predict_fused(self, store)
+
+    def _describe(self):
+        return _describe_fused(self)
+
+    def _restore(self, description, tensors, encoder):
+        _restore_fused(self, description, tensors, encoder)
+
+# %% ../nbs/08_fusion.ipynb #60b5c6d5
+class FusedModel(FusedParts):
+    """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
     def fit(self, table: MoleculeTable, split: Split) -> "FusedMultiTask":
         """Fit the encoders that are not fitted yet, freeze all, and fit the heads.
@@ -733,14 +760,14 @@ class FusedModel(PropertyModel):
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #287dae6e
+# %% ../nbs/08_fusion.ipynb #4284301a
 def _take_over(model, table, split, encoders):
     """Refuse encoders that have seen test molecules; remember what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
         model.seen_ = np.union1d(model.seen_, one.seen_)
 
-
+# %% ../nbs/08_fusion.ipynb #905e4b91
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -775,29 +802,7 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-    def embed(self, molecules: object, *, member: int = 0, on_error: str = "report") -> EmbeddingBlocks:
-        """Embed molecules with all frozen encoders: one block of shape (n, d_h) each, row i = molecule i."""
-        table, rows, n = _read_input(self, molecules, on_error)
-        blocks = fused_blocks(self.encoders_, pack_graphs(table.smiles), table.smiles, self.layer, member)
-        return _aligned_blocks(blocks.blocks, rows, _input_smiles(table, rows, n))
-
-    def parameters(self) -> pd.DataFrame:
-        """Count the weights of one member: encoders (frozen), each head, and the sum."""
-        return _count_parameters(self)
-
-    def _fit_heads(self, table, split, encoders):
-        return _fit_heads(self, table, split, encoders)
-
-    def _predict_members(self, store):
-        return _predict_fused(self, store)
-
-    def _describe(self):
-        return _describe_fused(self)
-
-    def _restore(self, description, tensors, encoder):
-        _restore_fused(self, description, tensors, encoder)
-
-# %% ../nbs/08_fusion.ipynb #b8612286
+# %% ../nbs/08_fusion.ipynb #16d6307d
 def _fit_heads(model, table, split, encoders):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
@@ -836,7 +841,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #da313220
+# %% ../nbs/08_fusion.ipynb #c8aa139a
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -866,7 +871,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #9d1610bd
+# %% ../nbs/08_fusion.ipynb #083f2829
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -906,7 +911,7 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #85a060f1
+# %% ../nbs/08_fusion.ipynb #7491d1e3
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
@@ -960,7 +965,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #583a9734
+# %% ../nbs/08_fusion.ipynb #9f86995d
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -971,7 +976,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-
+# %% ../nbs/08_fusion.ipynb #6ab59303
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,

@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'FORMAT_VERSION', 'masked_loss', 'label_weights', 'TrainCon
            'MatrixInputs', 'predict_rows', 'fit_module', 'TrainedNetwork', 'build_network', 'target_scale',
            'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network', 'unpack_network']
 
-# %% ../nbs/05_training.ipynb #102c71a2
+# %% ../nbs/05_training.ipynb #ecce21c1
 import hashlib
 import json
 import os
@@ -46,7 +46,7 @@ from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
 
-# %% ../nbs/05_training.ipynb #4119c64a
+# %% ../nbs/05_training.ipynb #a4c47fa9
 def masked_loss(
     Y_hat: torch.Tensor,  # (b, t) predictions on the standardised scale
     Y: torch.Tensor,  # (b, t) targets on the standardised scale, NaN = unmeasured
@@ -69,7 +69,7 @@ def label_weights(
     """Weigh each label by 1 / (t * labels of its task), so that every task counts the same. Returns shape (t,)."""
     return 1 / (Y.shape[1] * np.maximum((~np.isnan(Y)).sum(axis=0), 1))
 
-# %% ../nbs/05_training.ipynb #0d880a1b
+# %% ../nbs/05_training.ipynb #de16d377
 @dataclass(frozen=True)
 class TrainConfig:
     """How an encoder and its head are built and trained; frozen and checked.
@@ -115,7 +115,7 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0)
         check_choice("readout", self.readout, READOUTS)
 
-# %% ../nbs/05_training.ipynb #4af81146
+# %% ../nbs/05_training.ipynb #e5465da7
 def count_steps(
     n_train: int,  # training rows
     config: TrainConfig,  # gives batch size, epochs and limits
@@ -142,7 +142,7 @@ def learning_rate(
     share = (step - warm) / max(steps - 1 - warm, 1)
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
-# %% ../nbs/05_training.ipynb #8626b17c
+# %% ../nbs/05_training.ipynb #3c74b2d5
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -172,7 +172,7 @@ class History:
         before = self.valid_loss[:-recent].min(axis=0)
         return (self.best_step == self.step[-1]) & (self.valid_loss[-1] < 0.99 * before)
 
-
+# %% ../nbs/05_training.ipynb #ac567d6c
 class MatrixInputs:
     """Rows of a matrix as inputs for the loop: `batch(rows)` returns shape (b, d)."""
 
@@ -200,7 +200,7 @@ def predict_rows(
         parts = [module(inputs.batch(rows[i : i + batch_size])) for i in range(0, len(rows), batch_size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/05_training.ipynb #e02cb72f
+# %% ../nbs/05_training.ipynb #6a6174af
 class _Keeper:
     """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
 
@@ -238,13 +238,13 @@ class _Shuffled:
         self.queue = self.queue[self.batch_size :]
         return batch
 
-# %% ../nbs/05_training.ipynb #4d6ef30c
+# %% ../nbs/05_training.ipynb #41f17253
 def _validation_loss(module, inputs, Y, valid):
     """Mean squared error of each task on its measured validation rows."""
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
-
+# %% ../nbs/05_training.ipynb #fe76d22a
 def fit_module(
     module: nn.Module,  # its weights are trained in place
     inputs: GraphStore | MatrixInputs,  # n rows
@@ -284,7 +284,7 @@ def fit_module(
             break
     return _result(rounds, keeper, steps)
 
-# %% ../nbs/05_training.ipynb #ba4b1e25
+# %% ../nbs/05_training.ipynb #485ef9ed
 def _one_step(module, optimiser, inputs, Y, rows, weight, n_train):
     module.train()
     optimiser.zero_grad(set_to_none=True)
@@ -312,7 +312,7 @@ def _result(rounds, keeper, steps):
     history = History(np.array(done), np.array(train_loss), np.array(valid_loss), keeper.step[:-1], steps)
     return states, number, history
 
-# %% ../nbs/05_training.ipynb #c2722551
+# %% ../nbs/05_training.ipynb #c1463711
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network with its best states, its target scale and its history; predicts in original units."""
@@ -356,7 +356,7 @@ class TrainedNetwork:
         """Trainable weights of one state."""
         return sum(weights.numel() for weights in self.network.parameters())
 
-
+# %% ../nbs/05_training.ipynb #7536c1bc
 class _HeadLayer(nn.Module):
     """A network cut off at the last hidden layer of its head."""
 
@@ -367,7 +367,7 @@ class _HeadLayer(nn.Module):
     def forward(self, batch):
         return self.network.head.hidden(self.network.encoder(batch))
 
-# %% ../nbs/05_training.ipynb #af60d445
+# %% ../nbs/05_training.ipynb #99d90a5c
 def build_network(
     t: int,  # outputs
     config: TrainConfig,  # widths and depth
@@ -406,7 +406,7 @@ def target_scale(
             raise InputError(f"task {task!r} {what}: nothing can be learned from it. Drop it with `tasks=`.")
     return np.nanmean(Y, axis=0), np.nanstd(Y, axis=0)
 
-# %% ../nbs/05_training.ipynb #064a9406
+# %% ../nbs/05_training.ipynb #9afcc6ec
 def fit_network(
     store: GraphStore,  # n molecules
     Y: np.ndarray,  # (n, t) original units, NaN = unmeasured
@@ -440,7 +440,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-# %% ../nbs/05_training.ipynb #8a926ed9
+# %% ../nbs/05_training.ipynb #3ee8688e
 def _fit_job(job, steps_done, number):
     def report(step):
         steps_done[number] = step
@@ -488,7 +488,7 @@ def fit_many(
     _warn_unfinished(trained)
     return trained
 
-# %% ../nbs/05_training.ipynb #56c194c5
+# %% ../nbs/05_training.ipynb #4da9ee86
 def _n_labelled(job):
     train = np.asarray(job["train"])
     return int((~np.isnan(job["Y"][train])).any(axis=1).sum())
@@ -505,7 +505,7 @@ def _warn_unfinished(trained):
             stacklevel=3,
         )
 
-# %% ../nbs/05_training.ipynb #7fc6554b
+# %% ../nbs/05_training.ipynb #a289edb0
 FORMAT = "fusionbook-model"
 FORMAT_VERSION = 1
 
@@ -537,7 +537,7 @@ def write_model(
         os.replace(part, path / name)
     return path
 
-
+# %% ../nbs/05_training.ipynb #62bcf904
 def read_model(
     path: str | Path,  # folder written by `write_model`
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # description, weights by name
@@ -564,7 +564,7 @@ def read_model(
         )
     return config, _read_weights(path / "weights.safetensors", config["sha256"])
 
-# %% ../nbs/05_training.ipynb #7b351a9a
+# %% ../nbs/05_training.ipynb #0e7d3177
 def _read_weights(path, sha256):
     """Read all bytes at once: a memory-mapped file would crash the program if somebody saved over it."""
     try:
@@ -601,7 +601,24 @@ def pack_network(
     )
     return description, tensors
 
-# %% ../nbs/05_training.ipynb #6e6c6ff3
+# %% ../nbs/05_training.ipynb #c487e7b0
+def _empty_network(description, config, encoder, state):
+    """Build the network that a state belongs to."""
+    if encoder is None:
+        d_v, d_e = description["features"]
+        body = DMPNN(config.d_h, config.depth, config.dropout, config.readout, d_v=d_v, d_e=d_e)
+    else:
+        body = encoder()
+    first = state["head.hidden_layers.0.weight" if config.head_layers else "head.output.weight"]
+    head = Head(first.shape[1], len(description["tasks"]), config.head_width, config.head_layers, config.dropout)
+    network = Network(body, head)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
+    return network
+
+# %% ../nbs/05_training.ipynb #2fbf8422
 def unpack_network(
     description: dict,  # from `pack_network`
     tensors: dict[str, torch.Tensor],  # all tensors of the model
@@ -621,23 +638,11 @@ def unpack_network(
             f"this model's encoder is {description['encoder']}, which is code and is not saved; "
             "pass the function that makes it: load_model(path, encoder=...)."
         )
-    if encoder is None:
-        d_v, d_e = description["features"]
-        body = DMPNN(config.d_h, config.depth, config.dropout, config.readout, d_v=d_v, d_e=d_e)
-    else:
-        body = encoder()
-    prefix = description["prefix"]
     states = []
     for number in range(max(description["state_of"]) + 1):
-        start = f"{prefix}{number}."
+        start = f"{description['prefix']}{number}."
         states.append({name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)})
-    t = len(description["tasks"])
-    first = states[0]["head.hidden_layers.0.weight" if config.head_layers else "head.output.weight"]
-    network = Network(body, Head(first.shape[1], t, config.head_width, config.head_layers, config.dropout))
-    try:
-        network.load_state_dict(states[0])
-    except RuntimeError as error:
-        raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
+    network = _empty_network(description, config, encoder, states[0])
     arrays = {name: np.array(description[name]) for name in ("state_of", "mean", "std")}
     past = {name: np.array(value) if name != "steps" else value for name, value in description["history"].items()}
     return TrainedNetwork(

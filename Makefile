@@ -1,0 +1,37 @@
+# make quickstart   the main job on the bundled table: three kinds of model, a table and report.html
+# make test         everything that must hold: export is a no-op, ruff, pytest, nbdev-test
+# make lab          JupyterLab on the tutorials
+# Each makes .venv first if there is none; make env makes only that.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: env quickstart test lab readme clean
+
+env: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,dev,xtb]"
+	touch $(READY)
+
+quickstart: $(READY)
+	$(BIN)/fusionbook quickstart --out quickstart
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check tests benchmarks .ci
+	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2
+
+lab: $(READY)
+	$(BIN)/fusionbook lab
+
+readme: $(READY)
+	$(BIN)/python .ci/readme.py
+
+clean:
+	rm -rf $(VENV) quickstart build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
