@@ -9,11 +9,12 @@ __all__ = ['REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS', 'molecule_keys', 
            'fused_blocks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
            'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #2bd66e33
+# %% ../nbs/08_fusion.ipynb #acd0bcc8
 import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
-# %% ../nbs/08_fusion.ipynb #33f688ef
+# %% ../nbs/08_fusion.ipynb #1c989922
 from .core import InputError
 from .core import ModelFileError
 from .core import check_choice
@@ -65,7 +66,7 @@ from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #83df715e
+# %% ../nbs/08_fusion.ipynb #e22ca270
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -95,7 +96,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #8e6603d8
+# %% ../nbs/08_fusion.ipynb #90ab0f39
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -137,7 +138,7 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #3f0397f9
+# %% ../nbs/08_fusion.ipynb #b6072300
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
@@ -187,7 +188,7 @@ def _input_smiles(table, rows, n):
             smiles[item.row] = item.smiles
     return smiles
 
-# %% ../nbs/08_fusion.ipynb #8d3f7216
+# %% ../nbs/08_fusion.ipynb #5ad09fa1
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -230,17 +231,29 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #b3859904
+# %% ../nbs/08_fusion.ipynb #56070985
 def _plain_options(model):
-    """Constructor arguments that JSON can hold; configurations are stored with the networks."""
-    kinds = (int, float, str, bool, type(None), list)
-    return {name: value for name, value in model.get_params(deep=False).items() if isinstance(value, kinds)}
+    """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
+    options = {}
+    for name, value in model.get_params(deep=False).items():
+        if isinstance(value, TrainConfig):
+            options[name] = {"TrainConfig": asdict(value)}
+        elif isinstance(value, (int, float, str, bool, type(None))):
+            options[name] = value
+    return options
+
+
+def _options_from(plain):
+    """Constructor arguments from what `_plain_options` stored."""
+    return {
+        name: TrainConfig(**value["TrainConfig"]) if isinstance(value, dict) else value for name, value in plain.items()
+    }
 
 
 def _config(model):
     return model.config if model.config is not None else TrainConfig()
 
-# %% ../nbs/08_fusion.ipynb #870a6d8d
+# %% ../nbs/08_fusion.ipynb #8f8415f1
 class SingleTask(EncoderModel):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -287,7 +300,7 @@ class SingleTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #440ecc03
+# %% ../nbs/08_fusion.ipynb #29d87d3c
 def _fit_networks(model, table, split, groups, description):
     """Train one network for each group of tasks and each member; return networks[member][group]."""
     check_number("n_models", model.n_models, 1, integer=True)
@@ -302,7 +315,7 @@ def _fit_networks(model, table, split, groups, description):
     trained = fit_many(jobs, model.n_jobs, description, model.progress)
     return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
 
-# %% ../nbs/08_fusion.ipynb #5f61ac61
+# %% ../nbs/08_fusion.ipynb #0926969b
 class MultiTask(EncoderModel):
     """Multi-task D-MPNN (MT): one encoder, t outputs, masked loss averaged within a task first.
 
@@ -342,7 +355,7 @@ class MultiTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #c69b89dc
+# %% ../nbs/08_fusion.ipynb #95b59cbe
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -364,7 +377,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-# %% ../nbs/08_fusion.ipynb #85400537
+# %% ../nbs/08_fusion.ipynb #9d8d98f8
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -393,7 +406,7 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #9648e5b0
+# %% ../nbs/08_fusion.ipynb #c415fb8d
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
@@ -405,7 +418,7 @@ def _cur_scaler(Z, block_of, scaling, n_components, seed):
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #1b49bcd5
+# %% ../nbs/08_fusion.ipynb #aa18b7f4
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -440,7 +453,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #bf324d24
+# %% ../nbs/08_fusion.ipynb #fef95f35
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -460,7 +473,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-# %% ../nbs/08_fusion.ipynb #0de5fc81
+# %% ../nbs/08_fusion.ipynb #5d45ae0f
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -491,7 +504,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #d6a5fc79
+# %% ../nbs/08_fusion.ipynb #3ee4c38e
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -537,7 +550,7 @@ def fit_network_head(
     about = {"best step": history.best_step.tolist(), "steps": int(history.step[-1])}
     return TaskStates(heads, np.searchsorted(used, number[:t])), about
 
-# %% ../nbs/08_fusion.ipynb #b8719feb
+# %% ../nbs/08_fusion.ipynb #514b0c9b
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -573,7 +586,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #1ef2d87d
+# %% ../nbs/08_fusion.ipynb #8a8f62d4
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -592,7 +605,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #361abde9
+# %% ../nbs/08_fusion.ipynb #f7901b18
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -631,7 +644,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #5fb29564
+# %% ../nbs/08_fusion.ipynb #6dad9160
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -665,7 +678,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #d934430e
+# %% ../nbs/08_fusion.ipynb #caaaaefc
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -691,7 +704,7 @@ def fit_fused_head(
         module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed)
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #728c7b8c
+# %% ../nbs/08_fusion.ipynb #321021b7
 class FusedParts(PropertyModel):
     """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
 
@@ -717,7 +730,7 @@ class FusedParts(PropertyModel):
     def _restore(self, description, tensors, encoder):
         _restore_fused(self, description, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #60b5c6d5
+# %% ../nbs/08_fusion.ipynb #e6496274
 class FusedModel(FusedParts):
     """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
@@ -760,14 +773,14 @@ class FusedModel(FusedParts):
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #4284301a
+# %% ../nbs/08_fusion.ipynb #df9d0bd7
 def _take_over(model, table, split, encoders):
     """Refuse encoders that have seen test molecules; remember what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
         model.seen_ = np.union1d(model.seen_, one.seen_)
 
-# %% ../nbs/08_fusion.ipynb #905e4b91
+# %% ../nbs/08_fusion.ipynb #085b7551
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -802,7 +815,7 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-# %% ../nbs/08_fusion.ipynb #16d6307d
+# %% ../nbs/08_fusion.ipynb #37538b94
 def _fit_heads(model, table, split, encoders):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
@@ -841,7 +854,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #c8aa139a
+# %% ../nbs/08_fusion.ipynb #018b1914
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -871,7 +884,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #083f2829
+# %% ../nbs/08_fusion.ipynb #81b1d3c4
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -911,7 +924,7 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #7491d1e3
+# %% ../nbs/08_fusion.ipynb #d003b605
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
@@ -940,7 +953,7 @@ MODELS = {model.__name__: model for model in (SingleTask, MultiTask, UntrainedEn
 def _rebuild(kind, description, tensors, encoder):
     if kind not in MODELS:
         raise ModelFileError(f"this folder holds a {kind!r}, which is not a model of this fusionbook version.")
-    model = MODELS[kind](**description["options"])
+    model = MODELS[kind](**_options_from(description["options"]))
     try:
         model._restore(description, tensors, encoder)
     except (KeyError, IndexError, TypeError) as error:
@@ -965,7 +978,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #9f86995d
+# %% ../nbs/08_fusion.ipynb #6c1d6072
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -976,7 +989,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-# %% ../nbs/08_fusion.ipynb #6ab59303
+# %% ../nbs/08_fusion.ipynb #8dcbb8a3
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,

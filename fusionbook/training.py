@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'FORMAT_VERSION', 'masked_loss', 'label_weights', 'TrainCon
            'MatrixInputs', 'predict_rows', 'fit_module', 'TrainedNetwork', 'build_network', 'target_scale',
            'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network', 'unpack_network']
 
-# %% ../nbs/05_training.ipynb #ecce21c1
+# %% ../nbs/05_training.ipynb #822f3c2e
 import hashlib
 import json
 import os
@@ -46,7 +46,7 @@ from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
 
-# %% ../nbs/05_training.ipynb #a4c47fa9
+# %% ../nbs/05_training.ipynb #bbf7c01a
 def masked_loss(
     Y_hat: torch.Tensor,  # (b, t) predictions on the standardised scale
     Y: torch.Tensor,  # (b, t) targets on the standardised scale, NaN = unmeasured
@@ -69,7 +69,7 @@ def label_weights(
     """Weigh each label by 1 / (t * labels of its task), so that every task counts the same. Returns shape (t,)."""
     return 1 / (Y.shape[1] * np.maximum((~np.isnan(Y)).sum(axis=0), 1))
 
-# %% ../nbs/05_training.ipynb #de16d377
+# %% ../nbs/05_training.ipynb #478118fa
 @dataclass(frozen=True)
 class TrainConfig:
     """How an encoder and its head are built and trained; frozen and checked.
@@ -115,7 +115,7 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0)
         check_choice("readout", self.readout, READOUTS)
 
-# %% ../nbs/05_training.ipynb #e5465da7
+# %% ../nbs/05_training.ipynb #e566c190
 def count_steps(
     n_train: int,  # training rows
     config: TrainConfig,  # gives batch size, epochs and limits
@@ -142,7 +142,7 @@ def learning_rate(
     share = (step - warm) / max(steps - 1 - warm, 1)
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
-# %% ../nbs/05_training.ipynb #3c74b2d5
+# %% ../nbs/05_training.ipynb #3dd39c13
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -172,7 +172,7 @@ class History:
         before = self.valid_loss[:-recent].min(axis=0)
         return (self.best_step == self.step[-1]) & (self.valid_loss[-1] < 0.99 * before)
 
-# %% ../nbs/05_training.ipynb #ac567d6c
+# %% ../nbs/05_training.ipynb #2ecc64f0
 class MatrixInputs:
     """Rows of a matrix as inputs for the loop: `batch(rows)` returns shape (b, d)."""
 
@@ -200,7 +200,7 @@ def predict_rows(
         parts = [module(inputs.batch(rows[i : i + batch_size])) for i in range(0, len(rows), batch_size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/05_training.ipynb #6a6174af
+# %% ../nbs/05_training.ipynb #7a1d58d2
 class _Keeper:
     """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
 
@@ -238,13 +238,13 @@ class _Shuffled:
         self.queue = self.queue[self.batch_size :]
         return batch
 
-# %% ../nbs/05_training.ipynb #41f17253
+# %% ../nbs/05_training.ipynb #5e23552a
 def _validation_loss(module, inputs, Y, valid):
     """Mean squared error of each task on its measured validation rows."""
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
-# %% ../nbs/05_training.ipynb #fe76d22a
+# %% ../nbs/05_training.ipynb #af38e2f2
 def fit_module(
     module: nn.Module,  # its weights are trained in place
     inputs: GraphStore | MatrixInputs,  # n rows
@@ -284,7 +284,7 @@ def fit_module(
             break
     return _result(rounds, keeper, steps)
 
-# %% ../nbs/05_training.ipynb #485ef9ed
+# %% ../nbs/05_training.ipynb #7dbf2459
 def _one_step(module, optimiser, inputs, Y, rows, weight, n_train):
     module.train()
     optimiser.zero_grad(set_to_none=True)
@@ -312,7 +312,7 @@ def _result(rounds, keeper, steps):
     history = History(np.array(done), np.array(train_loss), np.array(valid_loss), keeper.step[:-1], steps)
     return states, number, history
 
-# %% ../nbs/05_training.ipynb #c1463711
+# %% ../nbs/05_training.ipynb #d5c3ed50
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network with its best states, its target scale and its history; predicts in original units."""
@@ -356,7 +356,7 @@ class TrainedNetwork:
         """Trainable weights of one state."""
         return sum(weights.numel() for weights in self.network.parameters())
 
-# %% ../nbs/05_training.ipynb #7536c1bc
+# %% ../nbs/05_training.ipynb #1e9770df
 class _HeadLayer(nn.Module):
     """A network cut off at the last hidden layer of its head."""
 
@@ -367,7 +367,7 @@ class _HeadLayer(nn.Module):
     def forward(self, batch):
         return self.network.head.hidden(self.network.encoder(batch))
 
-# %% ../nbs/05_training.ipynb #99d90a5c
+# %% ../nbs/05_training.ipynb #9b69d58d
 def build_network(
     t: int,  # outputs
     config: TrainConfig,  # widths and depth
@@ -397,16 +397,20 @@ def target_scale(
     Raises
     ------
     InputError
-        If a task has no training label, or all its training labels are equal.
+        If a task has no training label, all its training labels are equal, or they are too large to be squared.
     """
     for task, column in zip(tasks, Y.T):
         known = column[~np.isnan(column)]
         if len(known) == 0 or np.ptp(known) == 0:
             what = "has no training label" if len(known) == 0 else f"has the same value {known[0]} in every training row"
             raise InputError(f"task {task!r} {what}: nothing can be learned from it. Drop it with `tasks=`.")
-    return np.nanmean(Y, axis=0), np.nanstd(Y, axis=0)
+    mean, std = np.nanmean(Y, axis=0), np.nanstd(Y, axis=0)
+    if not np.isfinite(std).all():
+        task = tasks[int(np.argmin(np.isfinite(std)))]
+        raise InputError(f"task {task!r}: its labels are so large that their spread overflows; use another unit.")
+    return mean, std
 
-# %% ../nbs/05_training.ipynb #9afcc6ec
+# %% ../nbs/05_training.ipynb #065ad160
 def fit_network(
     store: GraphStore,  # n molecules
     Y: np.ndarray,  # (n, t) original units, NaN = unmeasured
@@ -440,7 +444,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-# %% ../nbs/05_training.ipynb #3ee8688e
+# %% ../nbs/05_training.ipynb #6fb7e841
 def _fit_job(job, steps_done, number):
     def report(step):
         steps_done[number] = step
@@ -488,7 +492,7 @@ def fit_many(
     _warn_unfinished(trained)
     return trained
 
-# %% ../nbs/05_training.ipynb #4da9ee86
+# %% ../nbs/05_training.ipynb #20ee106f
 def _n_labelled(job):
     train = np.asarray(job["train"])
     return int((~np.isnan(job["Y"][train])).any(axis=1).sum())
@@ -505,7 +509,7 @@ def _warn_unfinished(trained):
             stacklevel=3,
         )
 
-# %% ../nbs/05_training.ipynb #a289edb0
+# %% ../nbs/05_training.ipynb #8f49805f
 FORMAT = "fusionbook-model"
 FORMAT_VERSION = 1
 
@@ -537,7 +541,7 @@ def write_model(
         os.replace(part, path / name)
     return path
 
-# %% ../nbs/05_training.ipynb #62bcf904
+# %% ../nbs/05_training.ipynb #44f9ab87
 def read_model(
     path: str | Path,  # folder written by `write_model`
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # description, weights by name
@@ -564,7 +568,7 @@ def read_model(
         )
     return config, _read_weights(path / "weights.safetensors", config["sha256"])
 
-# %% ../nbs/05_training.ipynb #0e7d3177
+# %% ../nbs/05_training.ipynb #38313988
 def _read_weights(path, sha256):
     """Read all bytes at once: a memory-mapped file would crash the program if somebody saved over it."""
     try:
@@ -601,7 +605,7 @@ def pack_network(
     )
     return description, tensors
 
-# %% ../nbs/05_training.ipynb #c487e7b0
+# %% ../nbs/05_training.ipynb #932ec76c
 def _empty_network(description, config, encoder, state):
     """Build the network that a state belongs to."""
     if encoder is None:
@@ -618,7 +622,7 @@ def _empty_network(description, config, encoder, state):
         raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
     return network
 
-# %% ../nbs/05_training.ipynb #2fbf8422
+# %% ../nbs/05_training.ipynb #0ad2da65
 def unpack_network(
     description: dict,  # from `pack_network`
     tensors: dict[str, torch.Tensor],  # all tensors of the model

@@ -1,0 +1,220 @@
+"""The three models: alignment, laws of fusion, refusals, and saving."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from rdkit import Chem
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fusionbook.core import InputError, ModelFileError, RowsWarning, TrainingWarning, assert_array
+from fusionbook.embeddings import EmbeddingBlocks
+from fusionbook.fusion import (
+    FusedMultiTask,
+    MeanPredictor,
+    MultiTask,
+    SingleTask,
+    UntrainedEncoders,
+    compare,
+    fit_features,
+    load_model,
+    ridge_path,
+)
+from fusionbook.graphs import pack_graphs
+from fusionbook.molecules import MoleculeTable, Split, split_molecules
+
+pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
+
+
+@pytest.fixture(scope="module")
+def single(small_config, table, split):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        return SingleTask(small_config, n_models=2).fit(table, split)
+
+
+@pytest.fixture(scope="module")
+def fused(single, table, split):
+    return FusedMultiTask(single).fit(table, split)
+
+
+def test_predictions_follow_the_input_rows(fused):
+    with pytest.warns(RowsWarning, match="2 of 4 rows"):
+        out = fused.predict(["CCCO", "C1CC", None, "CCN"])
+    assert out.isna().all(axis=1).tolist() == [False, True, True, False]
+    np.testing.assert_allclose(out.iloc[[0, 3]], fused.predict(["CCCO", "CCN"]), rtol=1e-5)
+    with pytest.raises(InputError, match="row 1"):
+        fused.predict(["CCCO", "C1CC"], on_error="raise")
+    with pytest.raises(InputError, match=r"\['CCO'\]"):
+        fused.predict("CCO")
+
+
+def test_embeddings_follow_the_input_rows(fused, single):
+    with pytest.warns(RowsWarning):
+        blocks = fused.embed(["CCCO", "", "CCN"])
+    assert blocks.names == ["mass", "tpsa", "logP"]
+    assert np.isnan(blocks["mass"][1]).all()
+    np.testing.assert_allclose(
+        blocks["tpsa"][[0, 2]], single.embed(["CCCO", "CCN"])["tpsa"], rtol=1e-5, atol=1e-7
+    )
+
+
+def test_order_of_molecules_does_not_matter(fused, table):
+    rows = np.random.default_rng(0).permutation(table.n)
+    np.testing.assert_allclose(
+        fused.predict(table.select(rows)), fused.predict(table).iloc[rows], rtol=1e-4, atol=1e-4
+    )
+
+
+def test_ensemble_mean_and_spread(single, table):
+    both = single.predict(table, spread=True)
+    members = single._predict_members(
+        __import__("fusionbook.graphs", fromlist=["x"]).pack_graphs(table.smiles)
+    )
+    np.testing.assert_allclose(both["mass"], members[:, :, 0].mean(axis=0))
+    np.testing.assert_allclose(both["mass spread"], np.abs(members[0, :, 0] - members[1, :, 0]) / np.sqrt(2))
+    with pytest.raises(InputError, match="n_models=2"):
+        MeanPredictor().fit(table, split_molecules(table)).predict(table, spread=True)
+
+
+def test_frozen_encoders_stay_frozen(single, table, split):
+    before = single.embed(table).concatenate()
+    FusedMultiTask(single, head="mlp").fit(table, split)
+    assert_array(single.embed(table).concatenate(), before)
+
+
+def test_extension_keeps_old_predictions_to_the_last_digit(single, small_config, table, split):
+    two = table.only(["mass", "tpsa"])
+    model = FusedMultiTask(SingleTask(small_config)).fit(two, split)
+    longer = model.extend("logP", table, split)
+    assert_array(longer.predict(table)[["mass", "tpsa"]], model.predict(table))
+    counts = longer.parameters()
+    assert counts.loc["head: logP", "trainable"] == counts.loc["head: logP", "total"] > 0
+    assert counts.filter(like="encoders", axis=0)["trainable"].sum() == 0
+    with pytest.raises(InputError, match="already predicts 'tpsa'"):
+        model.extend("tpsa", table, split)
+    with pytest.raises(InputError, match="logp"):
+        model.extend("logp", table, split)
+
+
+def test_features_are_learned_from_training_rows_only():
+    rng = np.random.default_rng(0)
+    blocks = EmbeddingBlocks({"a": rng.normal(size=(40, 6)), "b": rng.normal(size=(40, 4))}, ["C"] * 40)
+    first = fit_features(blocks.take(range(20)), reduce="pca", n_components=3)
+    changed = EmbeddingBlocks({"a": blocks["a"].copy(), "b": blocks["b"].copy()}, ["C"] * 40)
+    changed["a"][20:] += 100
+    second = fit_features(changed.take(range(20)), reduce="pca", n_components=3)
+    assert_array(first.transform(blocks.take(range(20))), second.transform(blocks.take(range(20))))
+
+
+def test_ridge_minimises_its_objective():
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 8)), rng.normal(size=(30, 1))
+    W, b = ridge_path(X, y, [0.7])
+
+    def objective(w, c):
+        return np.sum((y[:, 0] - X @ w - c) ** 2) + 0.7 * np.sum(w**2)
+
+    best = objective(W[0, :, 0], b[0, 0])
+    for _ in range(50):
+        assert objective(W[0, :, 0] + 1e-2 * rng.normal(size=8), b[0, 0] + 1e-2 * rng.normal()) > best
+
+
+def test_shuffled_labels_collapse_to_the_mean(small_config, table, split):
+    """With labels torn from their molecules nothing can be learned: R2 on test rows must not be positive beyond noise."""
+    rng = np.random.default_rng(0)
+    Y = np.array([rng.permutation(column) for column in table.Y.T]).T
+    shuffled = MoleculeTable(table.smiles, Y, table.tasks)
+    result = compare({"F-MT": FusedMultiTask(SingleTask(small_config))}, shuffled, split)
+    assert result["R2"].mean() < 0.2
+
+
+def test_leaks_are_refused(single, table):
+    other = split_molecules(table, fractions=(0.6, 0.2, 0.2), seed=7)
+    with pytest.raises(InputError, match="has seen .* of the .* test molecules"):
+        FusedMultiTask(single).fit(table, other)
+    with pytest.raises(InputError, match="model 'ST' has seen"):
+        compare({"ST": single}, table, other)
+
+
+def test_a_molecule_written_differently_is_still_a_leak(single, table, split):
+    other = [Chem.MolToSmiles(Chem.MolFromSmiles(table.smiles[i]), rootedAtAtom=1) for i in split.train[:3]]
+    assert not set(other) & set(table.smiles)
+    Y = np.arange(18.0).reshape(6, 3)
+    mixed = MoleculeTable(["CCCCC", "C1CC1", "CC(C)C", *other], Y, table.tasks)
+    with pytest.raises(InputError, match="has seen 3 of the 3"):
+        compare({"ST": single}, mixed, Split(train=[0, 1, 2], valid=[], test=[3, 4, 5]))
+
+
+def test_compare_counts_and_scores(table, split, single):
+    result = compare({"mean": MeanPredictor(), "ST": single}, table, split)
+    assert len(result) == 6
+    row = result[(result["task"] == "tpsa") & (result["model"] == "mean")].iloc[0]
+    y = table.Y[:, 1]
+    train, test = y[split.train], y[split.test]
+    assert row["n_train"] == np.isfinite(train).sum() and row["n_test"] == np.isfinite(test).sum()
+    np.testing.assert_allclose(row["MAE"], np.nanmean(np.abs(test - np.nanmean(train))))
+    np.testing.assert_allclose(row["MAE / sd"], row["MAE"] / np.nanstd(train))
+    with pytest.raises(InputError, match="no test rows"):
+        compare({"mean": MeanPredictor()}, table, split_molecules(table, fractions=(0.8, 0.2, 0)))
+
+
+@pytest.mark.parametrize("head", ["ridge", "mlp"])
+@pytest.mark.parametrize("reduce", [None, "pca", "cur"])
+def test_saved_models_predict_the_same(single, table, split, tmp_path, head, reduce):
+    size = 8 if reduce == "cur" else None
+    model = FusedMultiTask(
+        [single, UntrainedEncoders(1, single.config, n_models=2)], head=head, reduce=reduce, n_components=size
+    )
+    model.fit(table, split).save(tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    np.testing.assert_allclose(again.predict(table), model.predict(table), rtol=1e-5)
+    assert again.get_params(deep=False)["reduce"] == reduce
+    assert again.encoders_[0].config == single.config
+    pd.testing.assert_frame_equal(again.parameters(), model.parameters())
+
+
+def test_multi_task_and_mean_round_trip(small_config, table, split, tmp_path):
+    for number, model in enumerate((MultiTask(small_config), MeanPredictor())):
+        model.fit(table, split).save(tmp_path / str(number))
+        again = load_model(tmp_path / str(number))
+        np.testing.assert_allclose(again.predict(table), model.predict(table), rtol=1e-6)
+        assert again.predict(table).columns.tolist() == ["mass", "tpsa", "logP"]
+
+
+def test_a_description_with_missing_parts_is_called_damaged(tmp_path, table, split):
+    import json
+
+    folder = MeanPredictor().fit(table, split).save(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    del config["tasks"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelFileError, match="incomplete or damaged"):
+        load_model(folder)
+
+
+def test_scikit_learn_habits(small_config):
+    model = FusedMultiTask(SingleTask(small_config), reduce="pca", n_components=0.9)
+    assert clone(model).get_params()["n_components"] == 0.9
+    assert "reduce='pca'" in repr(model)
+    with pytest.raises(NotFittedError):
+        model.predict(["CCO"])
+    with pytest.raises(InputError, match="split_molecules"):
+        model.fit([[1]], [1])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("scaling", "robust"),
+        ("reduce", "ica"),
+        ("head", "forest"),
+        ("layer", "middle"),
+        ("encoders", ["D-MPNN"]),
+    ],
+)
+def test_unknown_options(single, table, split, option, value):
+    with pytest.raises(InputError):
+        FusedMultiTask(**({"encoders": single} | {option: value})).fit(table, split)

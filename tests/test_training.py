@@ -1,0 +1,222 @@
+"""The training loop: oracles, laws and what must not happen."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.nn import AttentiveFP
+
+from fusionbook.core import InputError, ModelFileError, TrainingWarning
+from fusionbook.dmpnn import DMPNN, PyGEncoder
+from fusionbook.fusion import SingleTask, load_model
+from fusionbook.graphs import pack_graphs
+from fusionbook.training import (
+    MatrixInputs,
+    TrainConfig,
+    fit_many,
+    fit_module,
+    fit_network,
+    label_weights,
+    learning_rate,
+    masked_loss,
+    read_model,
+    write_model,
+)
+
+
+def test_masked_loss_weights_tasks_not_labels():
+    rng = np.random.default_rng(0)
+    Y = rng.normal(size=(50, 3))
+    Y[rng.uniform(size=Y.shape) < [0.1, 0.5, 0.9]] = np.nan
+    Y_hat = rng.normal(size=Y.shape)
+    expected = np.nanmean((Y - Y_hat) ** 2, axis=0).mean()
+    weight = torch.tensor(label_weights(Y))
+    got = masked_loss(torch.tensor(Y_hat), torch.tensor(Y), weight)
+    np.testing.assert_allclose(float(got), expected, rtol=1e-12)
+    parts = [
+        masked_loss(torch.tensor(Y_hat[i : i + 10]), torch.tensor(Y[i : i + 10]), weight, 5)
+        for i in range(0, 50, 10)
+    ]
+    np.testing.assert_allclose(float(sum(parts)) / 5, expected, rtol=1e-12)
+
+
+def test_gradient_of_unmeasured_cells_is_zero_and_finite():
+    Y = torch.tensor([[1.0, float("nan")], [float("nan"), 2.0]])
+    Y_hat = torch.zeros(2, 2, requires_grad=True)
+    masked_loss(Y_hat, Y, torch.ones(2)).backward()
+    assert Y_hat.grad.tolist() == [[-2.0, 0.0], [0.0, -4.0]]
+
+
+def test_learning_rate_is_monotone_after_warm_up():
+    config = TrainConfig()
+    rates = [learning_rate(step, 500, config) for step in range(500)]
+    peak = int(np.argmax(rates))
+    assert peak == 20
+    assert (np.diff(rates[:21]) > 0).all() and (np.diff(rates[20:]) < 0).all()
+    ratios = np.array(rates[21:]) / np.array(rates[20:-1])
+    np.testing.assert_allclose(ratios, ratios[0], rtol=1e-12)
+
+
+def test_best_state_is_kept_per_task():
+    """Task 0 is learnable; task 1's validation labels contradict its training labels, so its best state is an early one."""
+    x = np.linspace(-1, 1, 60)[:, None]
+    Y = torch.tensor(np.hstack([x, x]), dtype=torch.float32)
+    Y[40:, 1] *= -1
+    config = TrainConfig(
+        min_steps=200, epochs=1, batch_size=20, rate_start=0.05, rate_peak=0.05, rate_end=0.05, patience=50
+    )
+    torch.manual_seed(0)
+    module = torch.nn.Linear(1, 2)
+    states, number, history = fit_module(
+        module, MatrixInputs(x), Y, np.arange(40), np.arange(40, 60), config, seed=0
+    )
+    assert history.best_step[1] < history.best_step[0]
+    assert number[0] != number[1]
+    for j in (0, 1):
+        state = states[number[j]]
+        y_hat = float(state["weight"][j, 0]) * x[40:, 0] + float(state["bias"][j])
+        loss = np.mean((y_hat - Y[40:, j].numpy()) ** 2)
+        np.testing.assert_allclose(loss, history.valid_loss[:, j].min(), rtol=1e-4, atol=1e-10)
+
+
+def test_patience_stops_and_warning_tells_of_unfinished_training(small_config):
+    store = pack_graphs(["C" * k + "O" for k in range(1, 31)])
+    Y = np.arange(1.0, 31.0)[:, None]
+    job = dict(store=store, Y=Y, tasks=["carbons"], train=np.arange(0, 20), valid=np.arange(20, 30), seed=0)
+    short = replace(small_config, min_steps=30, rate_peak=1e-4, evaluations=10)
+    with pytest.warns(TrainingWarning, match="still improving.*carbons"):
+        fit_many([dict(job, config=short)], progress=False)
+    noise = dict(job, Y=np.random.default_rng(0).normal(size=(30, 1)))
+    early = replace(small_config, min_steps=5000, evaluations=100, patience=3)
+    trained = fit_network(**noise, config=early)
+    assert trained.history.step[-1] < 2500
+
+
+def test_parallel_trainings_equal_sequential_ones(small_config, table, split):
+    store = pack_graphs(table.smiles)
+    jobs = [
+        dict(
+            store=store,
+            Y=table.Y[:, [j]],
+            tasks=[name],
+            train=split.train,
+            valid=split.valid,
+            config=small_config,
+            seed=j,
+        )
+        for j, name in enumerate(table.task_names)
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        one = fit_many(jobs, n_jobs=1, progress=False)
+        two = fit_many(jobs, n_jobs=2, progress=False)
+    for a, b in zip(one, two):
+        np.testing.assert_allclose(a.predict(store), b.predict(store), rtol=1e-4, atol=1e-4)
+
+
+def test_global_random_state_is_left_alone(small_config):
+    store = pack_graphs(["C" * k + "O" for k in range(1, 21)])
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    fit_network(
+        store, np.arange(20.0)[:, None], ["y"], np.arange(12), np.arange(12, 20), small_config, seed=0
+    )
+    assert torch.rand(1) == wanted
+
+
+def test_divergence_is_an_error(small_config):
+    huge = MatrixInputs(np.full((20, 1), 1e30))
+    with pytest.raises(InputError, match="diverged.*rate_peak"):
+        fit_module(
+            torch.nn.Linear(1, 1),
+            huge,
+            torch.ones(20, 1),
+            np.arange(12),
+            np.arange(12, 20),
+            small_config,
+            seed=0,
+        )
+
+
+def test_labels_too_large_to_square_are_refused(small_config):
+    store = pack_graphs(["C" * k + "O" for k in range(1, 21)])
+    Y = np.arange(20.0)[:, None]
+    Y[0] = 1e300
+    with pytest.raises(InputError, match="'y'.*overflows"), np.errstate(over="ignore"):
+        fit_network(store, Y, ["y"], np.arange(12), np.arange(12, 20), small_config, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("d_h", 0),
+        ("depth", 1.5),
+        ("dropout", 1.0),
+        ("rate_peak", -1),
+        ("epochs", "many"),
+        ("readout", "max"),
+        ("patience", 0),
+    ],
+)
+def test_config_refuses(field, value):
+    with pytest.raises(InputError, match=field):
+        TrainConfig(**{field: value})
+
+
+def test_single_atoms_and_very_large_molecules(small_config):
+    smiles = ["C", "O", "[Na+]", "C" * 500, "CCO", "N", "C" * 40, "F", "CO", "CCN", "S", "CCC"]
+    store = pack_graphs(smiles)
+    assert store.n_atoms.tolist() == [1, 1, 1, 500, 3, 1, 40, 1, 2, 3, 1, 3]
+    encoder = DMPNN(d_h=8)
+    together = encoder(store.batch(range(len(smiles))))
+    alone = torch.cat([encoder(store.batch([i])) for i in range(len(smiles))])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+    assert torch.isfinite(together).all()
+
+
+def test_pyg_model_trains_saves_and_needs_its_code_to_load(small_config, table, split, tmp_path):
+    def encoder():
+        return PyGEncoder(AttentiveFP(72, 8, 12, edge_dim=14, num_layers=1, num_timesteps=1))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        model = SingleTask(small_config, encoder=encoder).fit(table.only(["mass"]), split)
+    assert model.embed(table)["mass"].shape == (table.n, 12)
+    model.save(tmp_path / "model")
+    with pytest.raises(ModelFileError, match="encoder="):
+        load_model(tmp_path / "model")
+    again = load_model(tmp_path / "model", encoder=encoder)
+    np.testing.assert_allclose(again.predict(table), model.predict(table), rtol=1e-6)
+
+
+def test_model_files_that_cannot_be_read(tmp_path):
+    folder = write_model(tmp_path / "m", "MeanPredictor", {"options": {}}, {"x": torch.ones(2)})
+    config = json.loads((folder / "config.json").read_text())
+    with pytest.raises(ModelFileError, match="not a model folder"):
+        read_model(tmp_path / "nowhere")
+    (folder / "config.json").write_text(json.dumps(config | {"format_version": 99}))
+    with pytest.raises(ModelFileError, match="format 99.*Upgrade"):
+        read_model(folder)
+    (folder / "config.json").write_text("{ broken")
+    with pytest.raises(ModelFileError, match="damaged"):
+        read_model(folder)
+    (folder / "config.json").write_text("[1, 2]")
+    with pytest.raises(ModelFileError, match="does not describe"):
+        read_model(folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = (folder / "weights.safetensors").read_bytes()
+    (folder / "weights.safetensors").write_bytes(weights[:-1] + b"x")
+    with pytest.raises(ModelFileError, match="checksum"):
+        read_model(folder)
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ModelFileError, match="incomplete"):
+        read_model(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds other files"):
+        write_model(other, "MeanPredictor", {}, {})
