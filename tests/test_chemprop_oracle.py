@@ -131,6 +131,14 @@ def test_one_molecule_at_a_time_gives_the_same(reference, meta, store):
     assert_array(Z, expected[rows], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_every_message_weight_is_at_work(reference, meta, store, model):
+    """No bond unit is silent in the reference, so agreement says something about each entry of W_h."""
+    network = chemprop_twin(reference, meta, model, "mean", torch.float32)
+    network.encoder(store.batch(range(len(store)))).square().sum().backward()
+    assert (network.encoder.W_h.weight.grad != 0).all()
+
+
 @pytest.mark.parametrize("change", ["depth", "readout", "weight"])
 def test_the_comparison_can_fail(reference, meta, store, change):
     """One bond update less, another readout, or one weight changed by 1 % is noticed."""
