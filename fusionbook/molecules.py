@@ -6,7 +6,7 @@
 __all__ = ['parse_smiles', 'canonical_smiles', 'Task', 'Rejected', 'Note', 'MoleculeTable', 'split_unit', 'read_molecules',
            'as_table', 'sparsify', 'Split', 'murcko_scaffold', 'check_tasks', 'split_molecules']
 
-# %% ../nbs/01_molecules.ipynb #c2f546e7
+# %% ../nbs/01_molecules.ipynb #7b5880c5
 import html
 import re
 import warnings
@@ -32,7 +32,7 @@ from .core import check_shape
 from .core import spawn_seeds
 from .core import unknown_name
 
-# %% ../nbs/01_molecules.ipynb #c5c7cfb3
+# %% ../nbs/01_molecules.ipynb #a9c42df2
 def parse_smiles(
     smiles: str,  # one SMILES; text after the first blank is ignored
 ) -> tuple[Chem.Mol | None, str]:  # the molecule and "", or None and the reason
@@ -57,7 +57,7 @@ def parse_smiles(
         return None, "an any-bond `~` is no bond of a molecule"
     return mol, ""
 
-# %% ../nbs/01_molecules.ipynb #9234b620
+# %% ../nbs/01_molecules.ipynb #a59af4fc
 def _is_empty(cell: object) -> bool:
     """Say whether `cell` stands for "nothing was entered" (None, NaN, NA)."""
     return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
@@ -87,7 +87,7 @@ def _why_not(smiles: str) -> str:
     problems = [" ".join(problem.Message().split()) for problem in Chem.DetectChemistryProblems(raw)]
     return "; ".join(problems) or "RDKit could not sanitise the molecule"
 
-# %% ../nbs/01_molecules.ipynb #c3849eac
+# %% ../nbs/01_molecules.ipynb #385c3d40
 def canonical_smiles(
     smiles: Iterable[str],  # n SMILES
 ) -> tuple[list[str | None], list[str], list[str]]:  # three lists of n, see below
@@ -119,7 +119,7 @@ def _remark(mol: Chem.Mol, text: str, canonical: str) -> str:
         remarks.append("text after the first blank was ignored")
     return "; ".join(remarks)
 
-# %% ../nbs/01_molecules.ipynb #4d6e21a8
+# %% ../nbs/01_molecules.ipynb #a2ab37d6
 @dataclass(frozen=True)
 class Task:
     """One predicted column: `name`, and the `unit` of its values ("" where there is none)."""
@@ -151,7 +151,7 @@ class Note:
     smiles: str
     text: str
 
-# %% ../nbs/01_molecules.ipynb #df40bfc6
+# %% ../nbs/01_molecules.ipynb #3497a0ac
 class _Shown:
     """What a `MoleculeTable` can show of itself: counts, statistics, a short text, a short HTML page."""
 
@@ -174,14 +174,15 @@ class _Shown:
 
     def __repr__(self) -> str:
         filled = f" ({self.mask.mean():.0%} filled)" if self.Y.size else ""
-        counts = f"{self.n} molecules, {self.t} tasks, {int(self.mask.sum())} labels{filled}"
+        tasks = f"{self.t} task{'' if self.t == 1 else 's'}"
+        counts = f"{self.n} molecules, {tasks}, {int(self.mask.sum())} labels{filled}"
         return f"MoleculeTable: {counts}; {len(self.rejected)} rows rejected, {len(self.notes)} notes"
 
     def _repr_html_(self) -> str:
         table = self.summary().to_html(max_rows=20, escape=True, float_format="{:.4g}".format)
         return f"<p>{html.escape(repr(self))}</p>{table if self.t else ''}"
 
-# %% ../nbs/01_molecules.ipynb #81db9f1e
+# %% ../nbs/01_molecules.ipynb #086172a7
 class _Counted(_Shown):
     """What a `MoleculeTable` says about its size and its tasks."""
 
@@ -194,7 +195,7 @@ class _Counted(_Shown):
     def __len__(self) -> int:
         return self.n
 
-# %% ../nbs/01_molecules.ipynb #a84d91e2
+# %% ../nbs/01_molecules.ipynb #1137d143
 @dataclass(frozen=True, eq=False, repr=False)
 class MoleculeTable(_Counted):
     """Molecules and their measured properties, with gaps; frozen, in the caller's order.
@@ -225,14 +226,14 @@ class MoleculeTable(_Counted):
         return _table_frame(self)
 
     def select(self, rows) -> "MoleculeTable":
-        """Return the molecules at these positions (integers, or n bools) of this table, not `rejected`."""
+        """Return the molecules at these positions (integers, or n bools); `rejected` stays behind."""
         return _select_rows(self, rows)
 
     def only(self, tasks) -> "MoleculeTable":
         """Return all molecules with only the tasks named (one name or several), in that order."""
         return _select_tasks(self, tasks)
 
-# %% ../nbs/01_molecules.ipynb #9b3230c6
+# %% ../nbs/01_molecules.ipynb #cd699ff2
 def _locked(values: object, dtype: type, name: str) -> np.ndarray:
     """Copy `values` into an array that refuses to be written to."""
     try:
@@ -270,7 +271,7 @@ def _checked_parts(table: MoleculeTable) -> dict[str, object]:
     parts = {"smiles": smiles, "tasks": tasks, "Y": Y, "rows": rows, "canonical": canonical, "extra": extra}
     return parts | {"rejected": tuple(table.rejected), "notes": tuple(table.notes)}
 
-# %% ../nbs/01_molecules.ipynb #cf4dc4af
+# %% ../nbs/01_molecules.ipynb #9ba3f1d9
 def _refuse_repeats(kind: str, names: Sequence[str]) -> None:
     """Refuse names that occur twice."""
     repeated = sorted({name for name in names if names.count(name) > 1})
@@ -307,7 +308,7 @@ def _table_frame(table: MoleculeTable) -> pd.DataFrame:
         columns[free] = table.extra[name].copy()
     return pd.DataFrame(columns, index=pd.RangeIndex(table.n))
 
-# %% ../nbs/01_molecules.ipynb #82507591
+# %% ../nbs/01_molecules.ipynb #5da7094a
 def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
     """Build the table of `MoleculeTable.select`."""
     rows = np.asarray(rows)
@@ -341,7 +342,7 @@ def _select_tasks(table: MoleculeTable, tasks: str | Sequence[str]) -> MoleculeT
     columns = [table.task_names.index(name) for name in names]
     return replace(table, Y=table.Y[:, columns], tasks=tuple(table.tasks[j] for j in columns))
 
-# %% ../nbs/01_molecules.ipynb #eb23dcfd
+# %% ../nbs/01_molecules.ipynb #2c626d7c
 def split_unit(
     column: str,  # a column's name
 ) -> tuple[str, str]:  # name and unit
@@ -357,7 +358,7 @@ def split_unit(
         return text, ""
     return text[:i].strip(), text[i + 1 : -1].strip()
 
-# %% ../nbs/01_molecules.ipynb #612ef84e
+# %% ../nbs/01_molecules.ipynb #bb39ab54
 _EMPTY = {"", "nan", "na", "n/a", "#n/a", "<na>", "null", "none"}
 
 
@@ -376,7 +377,7 @@ def _number(cell: object) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
 
-# %% ../nbs/01_molecules.ipynb #9ba2583c
+# %% ../nbs/01_molecules.ipynb #62557247
 def _read_cells(cells: list) -> tuple[list[float | None], list[int]]:
     """Read cells one by one: numbers (None for text), the positions of text; True, False are 1, 0."""
     read = [_number(cell) for cell in cells]
@@ -405,7 +406,7 @@ def _numbers(column: pd.Series) -> tuple[np.ndarray, dict[int, str], float]:
     share = filled / (filled + len(text)) if filled + len(text) else 1.0
     return values, bad, share
 
-# %% ../nbs/01_molecules.ipynb #9bf797b4
+# %% ../nbs/01_molecules.ipynb #eae8d96e
 def _read_csv(path: Path) -> pd.DataFrame:
     """Read a CSV file as text; the first line names the columns."""
     options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
@@ -443,7 +444,7 @@ def _read_any(source: object) -> pd.DataFrame:
     except Exception as error:  # pyarrow raises many kinds
         raise InputError(f"{path} cannot be read as Parquet: {error}") from None
 
-# %% ../nbs/01_molecules.ipynb #e7b9da20
+# %% ../nbs/01_molecules.ipynb #3abd5de9
 def _load_frame(source: object, smiles: str) -> pd.DataFrame:
     """Load the caller's frame with checked column names and at least one row."""
     frame = _read_any(source)
@@ -473,7 +474,7 @@ def _find_column(name: str, columns: Sequence[str]) -> str:
         return without[0]
     raise unknown_name("task column", name, columns)
 
-# %% ../nbs/01_molecules.ipynb #7c515f82
+# %% ../nbs/01_molecules.ipynb #7c990153
 def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object) -> tuple[dict[str, Task], dict]:
     """Choose the task columns: column name to `Task`, and column name to what `_numbers` read in it."""
     others = [column for column in frame.columns if column != smiles]
@@ -507,7 +508,7 @@ def _name_list(tasks: object) -> list[str]:
     _refuse_repeats("name in `tasks`", names)
     return names
 
-# %% ../nbs/01_molecules.ipynb #2d117fe4
+# %% ../nbs/01_molecules.ipynb #fd4cf3bb
 def _repeat_notes(kept: list[int], smiles: list[str], canonical: list[str], Y: np.ndarray, names: list[str]):
     """Write one note for each molecule that occurs more than once; it says where labels disagree."""
     places = pd.Series(range(len(kept))).groupby(canonical, sort=False).indices if kept else {}
@@ -545,7 +546,7 @@ def _tell(rejected: list[Rejected], cells: list[Note], n_rows: int, on_error: st
         text = f"{counts}. {_listing(problems, cap=5)}All of them: table.report(), table.remarks()."
         warnings.warn(text, RowsWarning, stacklevel=4)
 
-# %% ../nbs/01_molecules.ipynb #c33475de
+# %% ../nbs/01_molecules.ipynb #ff5088df
 def _build_table(frame: pd.DataFrame, smiles: str, chosen: dict[str, Task], read: dict, on_error: str):
     """Put a table together from a checked frame, its chosen tasks and what was read in them."""
     texts = ["" if _is_empty(cell) else str(cell).strip() for cell in frame[smiles]]
@@ -574,7 +575,7 @@ def _build_table(frame: pd.DataFrame, smiles: str, chosen: dict[str, Task], read
         extra=frame.drop(columns=[smiles, *chosen]).iloc[kept],
     )
 
-# %% ../nbs/01_molecules.ipynb #d4888453
+# %% ../nbs/01_molecules.ipynb #f0ba6e76
 def read_molecules(
     path_or_frame: str | Path | pd.DataFrame,  # .csv, .csv.gz or .parquet file, or a frame (never edited)
     *,
@@ -601,7 +602,7 @@ def read_molecules(
     chosen, read = _choose_tasks(frame, smiles, tasks)
     return _build_table(frame, smiles, chosen, read, on_error)
 
-# %% ../nbs/01_molecules.ipynb #e249fef4
+# %% ../nbs/01_molecules.ipynb #0dde0694
 def as_table(
     molecules: object,  # a MoleculeTable; a list, Series or array of SMILES; a frame; a path
     *,
@@ -632,7 +633,7 @@ def as_table(
     frame = pd.DataFrame({"smiles": pd.Series(texts, dtype=object)})
     return read_molecules(frame, tasks=[], on_error=on_error)
 
-# %% ../nbs/01_molecules.ipynb #c3bc9b16
+# %% ../nbs/01_molecules.ipynb #e7c00ea5
 def _shares(keep: object, table: MoleculeTable) -> list[float]:
     """Spread `keep` over the t tasks and check each share."""
     names = table.task_names
@@ -653,7 +654,7 @@ def _shares(keep: object, table: MoleculeTable) -> list[float]:
             raise InputError("`keep` must be above 0; to leave a task out use table.only([...]).")
     return shares
 
-# %% ../nbs/01_molecules.ipynb #48ff07c1
+# %% ../nbs/01_molecules.ipynb #71bfe238
 def sparsify(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float] | Mapping[str, float],  # share(s) of labels that stay, above 0, up to 1
@@ -678,10 +679,10 @@ def sparsify(
         Y[hidden, j] = np.nan
     return replace(table, Y=Y)
 
-# %% ../nbs/01_molecules.ipynb #76f3ddaf
+# %% ../nbs/01_molecules.ipynb #0b8bcb77
 _PARTS = ("train", "valid", "test")
 
-# %% ../nbs/01_molecules.ipynb #1daddae4
+# %% ../nbs/01_molecules.ipynb #521f8fb2
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """Which rows of one table train, validate and test: three sorted arrays of positions, none shared.
@@ -723,14 +724,14 @@ class Split:
         counts = {part: table.mask[getattr(self, part)].sum(axis=0) for part in _PARTS}
         return pd.DataFrame(counts, index=pd.Index(table.task_names, name="task", dtype=object))
 
-# %% ../nbs/01_molecules.ipynb #7c551be2
+# %% ../nbs/01_molecules.ipynb #d2bac102
 def _check_fits(split: Split, n: int) -> None:
     """Refuse a split that names rows beyond the `n` of a table."""
     last = max((int(rows[-1]) for rows in (split.train, split.valid, split.test) if rows.size), default=-1)
     if last >= n:
-        raise InputError(f"The split names row {last}, but the table has {n} rows; it belongs to another table.")
+        raise InputError(f"The split names row {last}, but there are {n} rows: it belongs to another table.")
 
-# %% ../nbs/01_molecules.ipynb #ad882b46
+# %% ../nbs/01_molecules.ipynb #37d496e0
 def murcko_scaffold(
     smiles: str,  # a SMILES that can be used
 ) -> str:  # canonical SMILES of the scaffold, "" for a molecule without rings
@@ -763,7 +764,7 @@ def _groups(table: MoleculeTable, by: str) -> list[np.ndarray]:
         keys = [scaffolds[canonical] for canonical in keys]
     return list(pd.Series(range(table.n)).groupby(keys, sort=False).indices.values())
 
-# %% ../nbs/01_molecules.ipynb #39f550e7
+# %% ../nbs/01_molecules.ipynb #63e06fc6
 def _part_sizes(n: int, fractions: Sequence[float]) -> np.ndarray:
     """Share `n` rows out by largest remainder; a part with a fraction above 0 gets at least one row."""
     wanted = np.asarray(fractions, dtype=float) * n
@@ -792,7 +793,7 @@ def _deal(groups: list[np.ndarray], sizes: np.ndarray, rng: np.random.Generator)
         room[part] -= len(group)
     return [np.array(rows, dtype=np.int64) for rows in dealt]
 
-# %% ../nbs/01_molecules.ipynb #b53b7378
+# %% ../nbs/01_molecules.ipynb #8cf56220
 _SPELLINGS = {"train": 0, "training": 0, "valid": 1, "validation": 1, "val": 1, "test": 2, "testing": 2}
 
 
@@ -825,7 +826,7 @@ def _deal_by(table: MoleculeTable, by: str, fractions: Sequence[float], seed: in
         raise InputError(f"No molecule is left for {' and '.join(empty)}: {counts}. Use more{remedy}.")
     return parts
 
-# %% ../nbs/01_molecules.ipynb #d63d92da
+# %% ../nbs/01_molecules.ipynb #9aeba287
 def check_tasks(
     table: MoleculeTable,  # n molecules, t tasks
 ) -> None:
@@ -849,7 +850,7 @@ def check_tasks(
         remedy = "Leave them out: table.only([...]), or `tasks=` when reading."
         raise InputError(f"{'; '.join(problems)}. {remedy}")
 
-# %% ../nbs/01_molecules.ipynb #ca2306ab
+# %% ../nbs/01_molecules.ipynb #13aa3e97
 def _check_split(table: MoleculeTable, split: Split, min_train: int, min_valid: int) -> None:
     """Refuse a split that leaves a task too few labels to train or to validate on."""
     if split.train.size == 0 and min_train > 0:
@@ -869,7 +870,7 @@ def _check_split(table: MoleculeTable, split: Split, min_train: int, min_valid: 
         remedy = "Remedy: another seed or larger fractions, leave the task out (table.only), or lower"
         raise InputError(f"{_listing(problems)}{remedy} `min_train` or `min_valid`.")
 
-# %% ../nbs/01_molecules.ipynb #c7bd271c
+# %% ../nbs/01_molecules.ipynb #552fd9ba
 def _check_request(table: MoleculeTable, by: str, fractions: Sequence[float], seed: int) -> tuple[float, ...]:
     """Check what was asked of a split: choices, shares that sum to 1, enough molecules, usable tasks."""
     check_choice("by", by, ("random", "scaffold", "column"))
@@ -889,7 +890,7 @@ def _check_request(table: MoleculeTable, by: str, fractions: Sequence[float], se
         check_tasks(table)
     return shares
 
-# %% ../nbs/01_molecules.ipynb #636238e3
+# %% ../nbs/01_molecules.ipynb #1db750de
 def split_molecules(
     table: MoleculeTable,  # n molecules, t tasks
     *,

@@ -22,7 +22,6 @@ from fusionbook.fusion import (
     load_model,
     ridge_path,
 )
-from fusionbook.graphs import pack_graphs
 from fusionbook.molecules import MoleculeTable, Split, split_molecules
 
 pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
