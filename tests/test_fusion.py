@@ -22,6 +22,7 @@ from fusionbook.fusion import (
     load_model,
     ridge_path,
 )
+from fusionbook.graphs import pack_graphs
 from fusionbook.molecules import MoleculeTable, Split, split_molecules
 
 pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
@@ -69,9 +70,7 @@ def test_order_of_molecules_does_not_matter(fused, table):
 
 def test_ensemble_mean_and_spread(single, table):
     both = single.predict(table, spread=True)
-    members = single._predict_members(
-        __import__("fusionbook.graphs", fromlist=["x"]).pack_graphs(table.smiles)
-    )
+    members = single._predict_members(pack_graphs(table.smiles))
     np.testing.assert_allclose(both["mass"], members[:, :, 0].mean(axis=0))
     np.testing.assert_allclose(both["mass spread"], np.abs(members[0, :, 0] - members[1, :, 0]) / np.sqrt(2))
     with pytest.raises(InputError, match="n_models=2"):
