@@ -14,6 +14,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'fusionbook.app._check_writable': ('app.html#_check_writable', 'fusionbook/app.py'),
                                 'fusionbook.app._command': ('app.html#_command', 'fusionbook/app.py'),
                                 'fusionbook.app._control_lines': ('app.html#_control_lines', 'fusionbook/app.py'),
+                                'fusionbook.app._count': ('app.html#_count', 'fusionbook/app.py'),
                                 'fusionbook.app._curve_sections': ('app.html#_curve_sections', 'fusionbook/app.py'),
                                 'fusionbook.app._details': ('app.html#_details', 'fusionbook/app.py'),
                                 'fusionbook.app._difference_line': ('app.html#_difference_line', 'fusionbook/app.py'),

@@ -1,0 +1,761 @@
+"""The command line from end to end on small files, its errors and exit codes, and the report."""
+
+import base64
+import html.parser
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from rdkit import Chem
+from rdkit.Chem import Descriptors
+
+import fusionbook
+import fusionbook.datasets
+from fusionbook import app
+from fusionbook.core import InputError, assert_array
+from fusionbook.molecules import read_molecules
+
+EVIL = "<img src=x onerror=alert(1)>"
+FAST = ["--epochs", "1", "--min-steps", "40", "--width", "16", "--jobs", "1"]
+PARTS = ["--fractions", "0.6", "0.2", "0.2"]
+
+
+def chains(n=60):
+    ends = ("O", "N", "S", "c1ccccc1", "C(=O)")
+    smiles = ["C" * (1 + i // 5) + ends[i % 5] + "C" for i in range(n)]
+    mols = [Chem.MolFromSmiles(text) for text in smiles]
+    frame = pd.DataFrame({"name": [f"0{i}" for i in range(n)], "smiles": smiles})
+    frame["mass (g/mol)"] = [Descriptors.MolWt(mol) for mol in mols]
+    frame["logP"] = [Descriptors.MolLogP(mol) for mol in mols]
+    frame.loc[np.random.default_rng(0).uniform(size=n) < 0.4, "logP"] = np.nan
+    return frame
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A table, molecules to predict, and a trained fused model with an ensemble of two."""
+    here = tmp_path_factory.mktemp("app")
+    chains().to_csv(here / "data.csv", index=False)
+    rows = [("001", "CCO", "x"), ("002", "not a molecule", "y"), ("003", "", "z"), ("004", "c1ccccc1", "")]
+    pd.DataFrame(rows, columns=["code", "smiles", "remark"]).to_csv(here / "new.csv", index=False)
+    arguments = ["train", here / "data.csv", "--tasks", "mass (g/mol)", "logP", "--out", here / "model"]
+    assert app.main([*map(str, arguments), *FAST, *PARTS, "--ensemble", "2"]) == 0
+    return here
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        capsys.readouterr()
+        code = app.main([str(one) for one in arguments])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.err
+        return code, printed.out, printed.err
+
+    return call
+
+
+# ---------------------------------------------------------------- the commands
+
+
+def test_help_of_every_command_has_examples(capsys):
+    for command in ("quickstart", "train", "predict", "embed", "compare", "lab"):
+        assert app.main([command, "--help"]) == 0
+        out = capsys.readouterr().out
+        assert f"fusionbook {command}" in out.split("examples:")[1]
+    assert app.main(["--help"]) == 0
+    assert app.main(["--version"]) == 0
+    assert fusionbook.__version__ in capsys.readouterr().out
+
+
+def test_help_tells_the_true_defaults(capsys):
+    config = fusionbook.TrainConfig()
+    app.main(["train", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    for option, value in (
+        ("--epochs", config.epochs),
+        ("--min-steps", config.min_steps),
+        ("--width", config.d_h),
+    ):
+        assert re.search(rf"{option} N [^-]*\(default: {value}\)", words), option
+    assert config.d_h == config.head_width
+
+
+def test_help_needs_neither_torch_nor_plotly():
+    code = (
+        "import sys; from fusionbook import app; app.main(['--help']); "
+        "print(sorted({'torch', 'plotly', 'torch_geometric', 'ipywidgets'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_train_writes_model_and_split(files):
+    assert {path.name for path in (files / "model").iterdir()} == {
+        "config.json",
+        "weights.safetensors",
+        "split.csv",
+        "rejected.csv",
+        "test_errors.csv",
+    }
+    parts = pd.read_csv(files / "model" / "split.csv")
+    table = read_molecules(files / "data.csv", tasks=["logP"])
+    assert parts["smiles"].tolist() == list(table.smiles)
+    assert parts["split"].value_counts().to_dict() == {"train": 36, "valid": 12, "test": 12}
+    errors = pd.read_csv(files / "model" / "test_errors.csv")
+    model = fusionbook.load_model(files / "model")
+    test = table.select(parts["row"][parts["split"] == "test"].to_numpy())
+    expected = np.nanmean(np.abs(model.predict(test)["logP"].to_numpy() - test.Y[:, 0]))
+    own = errors[(errors["task"] == "logP") & (errors["model"] == "F-MT")]
+    assert own["MAE"].iloc[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_predict_keeps_rows_and_columns_and_equals_the_library(files, run):
+    out = files / "made" / "predictions.csv"
+    code, _, err = run("predict", files / "model", files / "new.csv", "--out", out, "--spread")
+    assert code == 0
+    assert "note: 2 of 4 rows could not be read" in err
+    written = pd.read_csv(out, dtype={"code": str}, keep_default_na=False)
+    assert list(written.columns) == [
+        "code",
+        "smiles",
+        "remark",
+        "mass (g/mol) predicted",
+        "logP predicted",
+        "mass (g/mol) spread",
+        "logP spread",
+        "problem",
+    ]
+    assert written["code"].tolist() == ["001", "002", "003", "004"]
+    assert written["remark"].tolist() == ["x", "y", "z", ""]
+    assert written["problem"].tolist() == ["", "not valid SMILES syntax", "the SMILES cell is empty", ""]
+    expected = fusionbook.load_model(files / "model").predict(["CCO", "c1ccccc1"], spread=True)
+    got = written.loc[[0, 3]].iloc[:, 3:7].astype(float).to_numpy()
+    assert_array(got, expected.to_numpy(), rtol=5e-6)
+    assert (written.loc[[1, 2]].iloc[:, 3:7] == "").all(axis=None)
+
+
+def test_predict_reads_and_writes_parquet_and_keeps_types(files, run):
+    frame = pd.DataFrame({"number": [3, 4], "structure": ["CCO", "CCN"], "logP predicted": [0.0, 1.0]})
+    frame.to_parquet(files / "new.parquet")
+    out = files / "predictions.parquet"
+    code, _, err = run(
+        "predict", files / "model", files / "new.parquet", "--smiles-column", "structure", "--out", out
+    )
+    assert (code, err) == (0, "")
+    written = pd.read_parquet(out)
+    assert list(written.columns) == [*frame.columns, "mass (g/mol) predicted", "logP predicted 2"]
+    pd.testing.assert_frame_equal(written[frame.columns.tolist()], frame)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+def test_embed_equals_the_library(files, run, ending):
+    out = files / f"embeddings{ending}"
+    code, _, err = run("embed", files / "model", files / "new.csv", "--out", out)
+    assert code == 0 and "2 of 4 rows could not be read" in err
+    blocks = fusionbook.load_model(files / "model").embed(["CCO", "c1ccccc1"])
+    if ending == ".npz":
+        saved = np.load(out, allow_pickle=False)
+        Z = saved["Z"]
+        assert saved["blocks"].tolist() == blocks.names
+        assert_array(saved["block_of"], blocks.block_of)
+        smiles = saved["smiles"].tolist()
+    else:
+        frame = pd.read_csv(out) if ending == ".csv" else pd.read_parquet(out)
+        smiles = frame["smiles"].fillna("").tolist()
+        Z = frame.drop(columns="smiles").to_numpy()
+        assert frame.columns[1] == "mass 0"
+    assert smiles == ["CCO", "not a molecule", "", "c1ccccc1"]
+    assert_array(Z[[0, 3]], blocks.concatenate(), rtol=1e-5, atol=1e-7)
+    assert np.isnan(Z[[1, 2]]).all()
+
+
+def test_compare_writes_report_and_errors(files, run):
+    out = files / "report.html"
+    save = files / "kept"
+    code, printed, err = run(
+        "compare",
+        files / "data.csv",
+        *FAST,
+        *PARTS,
+        "--out",
+        out,
+        "--save-model",
+        save,
+        "--label-fraction",
+        "0.8",
+    )
+    assert code == 0, err
+    errors = pd.read_csv(files / "report_errors.csv")
+    assert set(errors["model"]) == {"mean", "untrained", "ST", "MT", "F-MT"}
+    assert set(errors["task"]) == {"mass", "logP", "name"}  # a code such as 01 is a number, too
+    for value in errors["MAE / sd"]:
+        assert f"{value:.3f}" in printed
+    page = out.read_text(encoding="utf-8")
+    assert len(page) < 12e6
+    for text in (
+        "report.html",
+        "--label-fraction 0.8",
+        fusionbook.__version__,
+        "36 train, 12 validation, 12 test",
+    ):
+        assert text in page
+    assert type(fusionbook.load_model(save)).__name__ == "FusedMultiTask"
+
+
+def test_compare_can_split_by_a_column_and_choose_models(files, run):
+    frame = chains().assign(part=["train"] * 40 + ["valid"] * 10 + ["test"] * 10)
+    frame.to_csv(files / "parts.csv", index=False)
+    code, printed, err = run(
+        "compare", files / "parts.csv", *FAST, "--split-column", "part", "--models", "mean", "F-MT",
+        "--tasks", "mass", "logP", "--out", files / "parts.html",
+    )  # fmt: skip
+    assert code == 0, err
+    errors = pd.read_csv(files / "parts_errors.csv")
+    assert set(errors["model"]) == {"mean", "F-MT"}
+    counts = errors.groupby("task")["n_train"].unique().map(list).to_dict()
+    assert counts == {"mass": [40], "logP": [frame["logP"][:40].notna().sum()]}
+
+
+def test_the_same_seed_gives_the_same_predictions(files, run):
+    for name in ("one", "two"):
+        arguments = [
+            "train",
+            files / "data.csv",
+            "--tasks",
+            "logP",
+            "--model",
+            "single",
+            "--out",
+            files / name,
+        ]
+        assert run(*arguments, *FAST, *PARTS, "--seed", "7", "--quiet")[0] == 0
+    one, two = (fusionbook.load_model(files / name).predict(["CCO", "CCCS"]) for name in ("one", "two"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_quickstart_goes_the_whole_way(files, run, monkeypatch):
+    frame = chains().drop(columns="name")
+    frame["logP"] = frame["logP"].fillna(1.5)
+    monkeypatch.setattr(fusionbook.datasets, "load_xtb", lambda: read_molecules(frame))
+    quick = dict(max_molecules=55, keep=(0.6, 0.9), fractions=(0.6, 0.2, 0.2), seed=0)
+    quick["config"] = dict(d_h=16, head_width=16, min_steps=40, epochs=1)
+    monkeypatch.setattr(app, "QUICKSTART", quick)
+    out = files / "quick start"
+    code, printed, err = run("quickstart", "--out", out)
+    assert code == 0, err
+    for name in ("mean", "untrained", "ST", "MT", "F-MT"):
+        assert re.search(rf"\b{name}\b", printed)
+    assert (out / "report.html").is_file()
+    command = re.search(r"fusionbook (predict .*)", printed).group(1)
+    assert run(*shlex.split(command))[0] == 0
+    predictions = pd.read_csv(out / "predictions.csv")
+    assert predictions["name"].tolist() == list(app.EXAMPLES)
+    assert predictions.drop(columns=["name", "smiles"]).notna().all(axis=None)
+
+
+def test_hidden_labels_spare_the_test_rows():
+    table = read_molecules(chains().drop(columns=["name", "logP"]))
+    split = lambda thin: fusionbook.split_molecules(thin, by="random", fractions=(0.6, 0.2, 0.2), seed=1)  # noqa: E731
+    thin, parts = app.hide_labels(table, 0.5, seed=0, split=split)
+    assert thin.mask[parts.test].all()
+    hidden = ~thin.mask[:, 0]
+    assert 0 < hidden.sum() <= 30
+    assert_array(thin.Y[~hidden], table.Y[~hidden])
+    assert table.mask.all()
+
+
+def test_shares_are_spread_evenly_and_dealt_by_seed():
+    shares = app.spread_shares(3, (0.04, 0.64), seed=0)
+    assert sorted(shares) == pytest.approx([0.04, 0.16, 0.64])
+    assert app.spread_shares(3, (0.04, 0.64), seed=0) == shares
+    assert app.spread_shares(1, (0.04, 0.64), seed=0) == [0.64]
+
+
+# ---------------------------------------------------------------- lab
+
+
+def test_lab_starts_jupyter_on_a_folder(run, monkeypatch, tmp_path):
+    started = []
+    monkeypatch.setattr(app.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(app.subprocess, "call", lambda command: started.append(command) or 0)
+    assert run("lab", tmp_path, "--no-browser", "--port", "8890")[0] == 0
+    assert started == [[sys.executable, "-m", "jupyterlab", str(tmp_path), "--no-browser", "--port=8890"]]
+    assert run("lab", tmp_path / "nowhere")[0] == 2
+    (tmp_path / "nbs" / "tutorials").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert run("lab")[0] == 0
+    assert started[-1][-1] == str(tmp_path / "nbs" / "tutorials")
+
+
+def test_lab_without_jupyterlab_says_what_to_install(run, monkeypatch):
+    monkeypatch.setattr(app.util, "find_spec", lambda name: None)
+    code, _, err = run("lab")
+    assert code == 2
+    assert 'pip install "fusionbook[lab]"' in err
+
+
+# ---------------------------------------------------------------- mistakes of the user
+
+
+def bad_table(**columns):
+    frame = chains()
+    return frame.assign(**columns) if columns else frame
+
+
+BAD_TABLES = {
+    "misspelled column": (
+        lambda: chains().rename(columns={"smiles": "SMILE"}),
+        [],
+        ["There is no column 'smiles'. Did you mean 'SMILE'?", "--smiles-column"],
+    ),
+    "misspelled task": (chains, ["--tasks", "logp"], ["Did you mean 'logP'?"]),
+    "text as a task": (lambda: bad_table(kind="alcohol"), ["--tasks", "kind"], ["holds no number"]),
+    "no numbers": (lambda: chains()[["smiles"]], [], ["has no task", "--tasks"]),
+    "one value": (lambda: bad_table(flat=1.0), [], ["'flat' has one value only (1, 60 labels)"]),
+    "one molecule": (
+        lambda: chains().iloc[:1],
+        ["--tasks", "mass"],
+        ["at least 3 different molecules; the table has 1"],
+    ),
+    "the same molecule": (lambda: bad_table(smiles="CCO"), ["--tasks", "mass"], ["the table has 1"]),
+    "too few labels": (
+        lambda: bad_table(rare=[1.0, 2.0, 3.0] + [np.nan] * 57),
+        [],
+        ["task 'rare' has", "training labels, needs 5"],
+    ),
+    "no readable row": (lambda: bad_table(smiles="?"), [], ["No row has a usable molecule"]),
+    "no rows": (lambda: chains().iloc[:0], [], ["no rows"]),
+    "fractions": (chains, ["--fractions", "0.5", "0.1", "0.1"], ["--fractions must sum to 1"]),
+    "no validation": (chains, ["--fractions", "0.9", "0", "0.1"], ["no validation rows"]),
+    "split column": (chains, ["--split-column", "part"], ["There is no split column 'part'"]),
+    "split words": (
+        lambda: bad_table(part="x"),
+        ["--split-column", "part"],
+        ["must say train, valid or test"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+def test_bad_tables_end_with_code_2_and_a_remedy(case, tmp_path, run):
+    make, options, messages = BAD_TABLES[case]
+    make().to_csv(tmp_path / "data.csv", index=False)
+    code, _, err = run("train", tmp_path / "data.csv", "--out", tmp_path / "model", *FAST, *options)
+    assert code == 2
+    assert "fusionbook: error: " in err
+    for message in messages:
+        assert message in err
+    assert "`tasks" not in err and "`smiles" not in err
+    assert not (tmp_path / "model").exists()
+
+
+def test_duplicate_columns_are_refused(tmp_path, run):
+    (tmp_path / "data.csv").write_text("smiles,a,a\nC,1,2\nCC,2,3\n")
+    code, _, err = run("train", tmp_path / "data.csv", "--out", tmp_path / "model")
+    assert code == 2 and "'a'" in err
+
+
+def test_odd_rows_are_noted_and_training_goes_on(tmp_path, run):
+    frame = chains().drop(columns="name").astype({"logP": object})
+    frame.loc[0, "smiles"] = "C(C"
+    frame.loc[1, "smiles"] = np.nan
+    frame.loc[2, "smiles"] = "[Na+].[Cl-]"
+    frame.loc[3, "smiles"] = "C" * 500
+    frame.loc[4, "smiles"] = "[Xe]"
+    frame.loc[5, "logP"] = "high"
+    frame.loc[6, "logP"] = np.inf
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    out = tmp_path / "report.html"
+    code, _, err = run(
+        "compare", tmp_path / "data.csv", "--out", out, *FAST, *PARTS, "--models", "mean", "MT"
+    )
+    assert code == 0, err
+    assert "note: 2 rows could not be used" in err
+    assert "rows to look at" in err
+    page = out.read_text(encoding="utf-8")
+    for text in (
+        "not valid SMILES syntax",
+        "the SMILES cell is empty",
+        "salt or mixture",
+        "not a finite number",
+    ):
+        assert text in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (["train", "nowhere.csv", "--out", "x"], ["There is no file 'nowhere.csv'"]),
+        (["train", "data.txt", "--out", "x"], ["should end in .csv"]),
+        (["train", "data.csv", "--out", "full"], ["holds other files and no model"]),
+        (["train", "data.csv", "--out", "data.csv"], ["is a file; --out must name a folder"]),
+        (["train", "data.csv", "--out", "data.csv/model"], ["'data.csv' is a file, not a folder"]),
+        (["predict", "nowhere", "data.csv", "--out", "p.csv"], ["is not a model folder"]),
+        (["predict", "full", "data.csv", "--out", "p.csv"], ["is not a model folder"]),
+        (["predict", "full", "data.csv", "--out", "data.csv"], ["is the input file, which would be lost"]),
+        (["predict", "full", "data.csv", "--out", "p.xlsx"], ["should end in .csv"]),
+        (["embed", "full", "data.csv", "--out", "z.pkl"], ["should end in .parquet"]),
+        (["embed", "full", "data.csv", "--out", "full"], ["should end in .parquet"]),
+        (["compare", "data.csv", "--out", "report.pdf"], ["should end in .html"]),
+        (["compare", "data.csv", "--out", "r.html", "--fractions", ".8", ".2", "0"], ["no test rows"]),
+        (["compare", "data.csv", "--out", "r.html", "--label-fraction", "2"], ["--label-fraction"]),
+        (["compare", "x_errors.csv", "--out", "x.html"], ["is the input file, which would be lost"]),
+        (["compare", "data.csv", "--out", "r.html", "--models", "ST", "--save-model", "x"], ["add F-MT"]),
+    ],
+)
+def test_other_mistakes_end_with_code_2(arguments, messages, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data.csv", "x_errors.csv"):
+        chains().drop(columns="name").to_csv(name, index=False)
+    before = (tmp_path / "data.csv").read_bytes()
+    (tmp_path / "data.txt").write_text("smiles\nC\n")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("not to be lost")
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert err.startswith("fusionbook: error: ")
+    for message in messages:
+        assert message in err
+    assert (tmp_path / "data.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "data.csv",
+        "data.txt",
+        "full",
+        "x_errors.csv",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fly"],
+        ["train"],
+        ["train", "data.csv"],
+        ["train", "data.csv", "--out", "x", "--model", "triple"],
+        ["train", "data.csv", "--out", "x", "--epochs", "0"],
+        ["train", "data.csv", "--out", "x", "--epochs", "many"],
+        ["train", "data.csv", "--out", "x", "--seed", "-1"],
+        ["train", "data.csv", "--out", "x", "--jobs", "0"],
+        ["train", "data.csv", "--out", "x", "--fractions", "0.5", "0.5"],
+        ["compare", "data.csv", "--out", "x.html", "--models", "GP"],
+    ],
+)
+def test_wrong_options_end_with_code_2(arguments, run):
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert "error:" in err
+
+
+def test_a_prediction_file_without_smiles(files, run):
+    pd.DataFrame({"Smiles_code": ["CCO"], "x": [1]}).to_csv(files / "no.csv", index=False)
+    code, _, err = run("predict", files / "model", files / "no.csv", "--out", files / "p.csv")
+    assert code == 2
+    assert "There is no column 'smiles'. Did you mean 'Smiles_code'?" in err
+    assert "--smiles-column" in err
+
+
+def test_spread_needs_an_ensemble(files, run):
+    arguments = [
+        "train",
+        files / "data.csv",
+        "--tasks",
+        "logP",
+        "--model",
+        "multi",
+        "--out",
+        files / "single",
+    ]
+    assert run(*arguments, *FAST, *PARTS)[0] == 0
+    code, _, err = run("predict", files / "single", files / "new.csv", "--spread", "--out", files / "p.csv")
+    assert code == 2
+    assert "--spread needs an ensemble: train with --ensemble 2 or more" in err
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "weights.safetensors").unlink(), "incomplete"),
+        (lambda folder: (folder / "weights.safetensors").write_bytes(b"x" * 99), "damaged"),
+        (lambda folder: (folder / "config.json").write_text("{"), "damaged"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "does not describe a fusionbook model"),
+        (lambda folder: (folder / "config.json").unlink(), "is not a model folder"),
+    ],
+)
+def test_a_damaged_model_folder(files, run, tmp_path, damage, message):
+    shutil.copytree(files / "model", tmp_path / "model")
+    damage(tmp_path / "model")
+    code, _, err = run("predict", tmp_path / "model", files / "new.csv", "--out", tmp_path / "p.csv")
+    assert code == 2
+    assert message in err
+
+
+def test_a_model_of_a_newer_format(files, run, tmp_path):
+    shutil.copytree(files / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    config["format_version"] += 1
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config))
+    code, _, err = run("embed", tmp_path / "model", files / "new.csv", "--out", tmp_path / "z.npz")
+    assert code == 2
+    assert "Upgrade with `pip install -U fusionbook`" in err
+
+
+def test_ctrl_c_ends_with_130(run, monkeypatch):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "read_molecules", stop)
+    code, _, err = run("train", "data.csv", "--out", "x")
+    assert (code, err) == (130, "fusionbook: stopped\n")
+
+
+def test_our_own_mistakes_show_their_traceback_and_end_with_1(capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(app, "read_molecules", broken)
+    assert app.main(["train", "data.csv", "--out", "x"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "ZeroDivisionError: ours" in err and "please report" in err
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def compared(errors, n_test=40):
+    rows = []
+    for task, values in errors.items():
+        for model, value in values.items():
+            labels = {"n_train": 50, "n_valid": 9, "n_test": n_test}
+            rows.append({"task": task, "unit": "", "model": model, "MAE": value, "MAE / sd": value} | labels)
+    return pd.DataFrame(rows)
+
+
+def test_the_verdict_names_the_winner_and_the_controls():
+    frame = compared(
+        {
+            "a": {"mean": 0.8, "untrained": 0.1, "ST": 0.4, "MT": 0.3, "F-MT": 0.2},
+            "b": {"mean": 0.8, "untrained": 0.7, "ST": 0.3, "MT": 0.6, "F-MT": 0.45},
+        }
+    )
+    text = " ".join(app.verdict(frame))
+    assert "Lowest mean error: F-MT, 0.325" in text
+    assert "untrained for a; ST for b" in text
+    assert "The control 'untrained' beats every trained model for a:" in text
+    assert "'mean' beats" not in text
+    assert "than ST on 1 of 2 and than MT on 2 of 2 properties" in text
+    assert "Fewer than 30" not in text
+
+
+def test_the_verdict_does_not_praise_where_nothing_was_learned():
+    frame = compared({"a": {"mean": 0.5, "ST": 0.6, "F-MT": 0.7}}, n_test=8)
+    text = " ".join(app.verdict(frame))
+    assert "Lowest error: mean, 0.500" in text
+    assert "no sign that anything was learned" in text
+    assert "Fewer than 30 test labels, so rough errors: a." in text
+
+
+def test_the_paired_difference_equals_a_loop_over_draws():
+    rng = np.random.default_rng(1)
+    Y = rng.normal(size=(30, 3))
+    Y[rng.uniform(size=Y.shape) < 0.3] = np.nan
+    one, other = rng.normal(size=(2, 30, 3))
+    scale = np.array([1.0, 2.0, 0.5])
+    difference, low, high = app.paired_difference(Y, one, other, scale, draws=200, seed=5)
+    expected = np.mean(
+        [np.nanmean(np.abs(one - Y)[:, j] - np.abs(other - Y)[:, j]) / scale[j] for j in range(3)]
+    )
+    assert difference == pytest.approx(expected, rel=1e-12)
+    draws = np.random.default_rng(5).multinomial(30, np.full(30, 1 / 30), size=200)
+    means = []
+    for counts in draws:
+        rows = np.repeat(np.arange(30), counts)
+        gain = (np.abs(one - Y) - np.abs(other - Y))[rows] / scale
+        means.append(np.mean([np.nanmean(gain[:, j]) for j in range(3)]))
+    assert_array([low, high], np.percentile(means, [2.5, 97.5]), rtol=1e-9)
+
+
+def test_error_table_has_original_units_and_a_mean_only_where_it_means_something():
+    frame = compared({"a": {"ST": 0.4, "MT": 0.2}, "b": {"ST": 0.2, "MT": 0.8}})
+    assert app.error_table(frame).loc["mean of all", ["ST", "MT"]].tolist() == pytest.approx([0.3, 0.5])
+    assert "mean of all" not in app.error_table(frame, "MAE").index
+    assert app.error_table(frame).index[:2].tolist() == ["a", "b"]
+
+
+# ---------------------------------------------------------------- the report
+
+
+class Page(html.parser.HTMLParser):
+    """Collect elements, attributes and data blocks of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.blocks, self.inside = [], [], {}, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+        if tag == "script" and dict(attrs).get("type") == "application/json":
+            self.inside = dict(attrs)["id"]
+            self.blocks[self.inside] = ""
+
+    def handle_endtag(self, tag):
+        self.inside = None if tag == "script" else self.inside
+
+    def handle_data(self, data):
+        if self.inside:
+            self.blocks[self.inside] += data
+
+
+@pytest.fixture(scope="module")
+def evil_report(tmp_path_factory):
+    """A report about a table whose names try to be markup."""
+    here = tmp_path_factory.mktemp("evil")
+    frame = chains().rename(columns={"logP": f"{EVIL} (</script>)", "mass (g/mol)": "</script><b>&amp;"})
+    frame.loc[0, "smiles"] = EVIL
+    frame.to_csv(here / f"{EVIL.replace('/', '')}.csv", index=False)
+    data = next(here.glob("*.csv"))
+    arguments = ["compare", data, "--out", here / "report.html", *FAST, *PARTS]
+    assert app.main([str(one) for one in arguments]) == 0
+    return (here / "report.html").read_text(encoding="utf-8")
+
+
+def test_names_from_the_table_stay_text(evil_report):
+    assert "<img" not in evil_report
+    assert "&lt;img src=x onerror=alert(1)&gt;" in evil_report
+    page = Page(evil_report)
+    assert "img" not in page.tags and "b" not in page.tags
+    assert page.tags.count("script") == 2 + len(page.blocks)
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    molecules = json.loads(page.blocks["molecules"])
+    assert len(molecules["smiles"]) == len(molecules["svg"]) == 59
+
+
+def test_the_report_needs_no_network(evil_report):
+    page = Page(evil_report)
+    links = [value for name, value in page.attributes if name in ("src", "href")]
+    assert links and all(link.startswith("#") for link in links)
+    policies = [value for name, value in page.attributes if name == "content" and "default-src" in value]
+    assert policies and policies[0].startswith("default-src 'none'") and "http" not in policies[0]
+    for name, block in page.blocks.items():
+        if name != "molecules":
+            assert json.loads(block)["config"]["showSendToCloud"] is False
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_browser_draws_the_report(evil_report, tmp_path):
+    (tmp_path / "report.html").write_text(evil_report, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [
+        CHROMIUM,
+        *options,
+        "--virtual-time-budget=20000",
+        "--dump-dom",
+        f"file://{tmp_path / 'report.html'}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    page = Page(done.stdout)
+    figures = len([name for name in page.blocks if name != "molecules"])
+    assert ("data-drawn", "yes") in page.attributes
+    assert sum(name == "class" and "js-plotly-plot" in value for name, value in page.attributes) == figures
+    assert "img" not in page.tags
+    assert "&lt;img src=x onerror=alert(1)&gt;" in done.stdout
+    buttons = {value for name, value in page.attributes if name == "data-title"}
+    assert "Zoom" in buttons and not any("Share" in title for title in buttons)
+
+
+def test_figures_of_the_report_carry_the_numbers_of_the_study(files):
+    table = read_molecules(chains().drop(columns="name"))
+    split = fusionbook.split_molecules(table, by="random", fractions=(0.6, 0.2, 0.2), seed=0)
+    config = fusionbook.TrainConfig(d_h=16, head_width=16, min_steps=40, epochs=1)
+    study = app.run_comparison(table, split, config, n_jobs=1)
+    page = Page(app.write_report(files / "study.html", study).read_text(encoding="utf-8"))
+    wanted = {
+        "data-errors",
+        "data-coverage",
+        "data-correlation",
+        "data-curves",
+        "data-parity",
+        "data-map",
+        "molecules",
+    }
+    assert wanted <= set(page.blocks)
+    curves = json.loads(page.blocks["data-curves"])["figure"]
+    history = study.models["MT"].networks_[0][0].history
+    line = next(one for one in curves["data"] if one["name"] == "MT" and one["mode"] == "lines")
+    assert_array(decoded(line["y"]), history.valid_loss[:, 0])
+    parity = json.loads(page.blocks["data-parity"])["figure"]
+    points = next(one for one in parity["data"] if one.get("name") == "F-MT")
+    known = table.mask[split.test, 0]
+    Y_hat = study.models["F-MT"].predict(table.select(split.test))["mass"].to_numpy()
+    assert_array(decoded(points["y"]), Y_hat[known])
+    assert_array(decoded(points["x"]), table.Y[split.test, 0][known])
+    smiles = json.loads(page.blocks["molecules"])["smiles"]
+    drawn = [smiles[i] for i in decoded(points["customdata"]).astype(int)]
+    assert drawn == [table.smiles[i] for i in split.test[known]]
+    cells = re.findall(r"<strong>([\d.]+)</strong>", (files / "study.html").read_text(encoding="utf-8"))
+    assert f"{study.frame.groupby('task')['MAE / sd'].min().iloc[0]:.3f}" in cells
+
+
+def decoded(array):
+    """Read a list, or plotly's base64 form of one."""
+    if isinstance(array, list):
+        return np.array(array, dtype=float)
+    return np.frombuffer(base64.b64decode(array["bdata"]), dtype=np.dtype(array["dtype"])).astype(float)
+
+
+def test_script_json_reads_back_and_closes_nothing():
+    text = {"</script>": "a & b <!-- ]]> \u2028"}
+    written = app.script_json(json.dumps(text, ensure_ascii=False))
+    assert not set("<>&\u2028") & set(written)
+    assert json.loads(written) == text
+
+
+def test_tables_mark_the_lowest_number_and_missing_ones():
+    frame = pd.DataFrame({"labels": [5, 6], "ST": [0.2, np.nan], "MT": [0.1, 0.3]}, index=["a", EVIL])
+    page = app.html_table(frame, {"ST": ".2f", "MT": ".2f"}, best=["ST", "MT"])
+    assert page.count("<strong>") == 2
+    assert "<strong>0.10</strong>" in page and "<strong>0.30</strong>" in page
+    assert ">-</td>" in page and "&lt;img" in page
+
+
+def test_molecules_to_draw_are_half_test_half_others():
+    split = fusionbook.molecules.Split(np.arange(100), np.arange(100, 120), np.arange(120, 200))
+    rows = app.choose_molecules(split, 200, size=60)
+    assert len(set(rows.tolist())) == 60
+    assert (rows >= 120).sum() == 30
+    assert_array(app.choose_molecules(split, 200, size=500), np.arange(200))
+    few_others = fusionbook.molecules.Split(np.arange(5), np.arange(5, 10), np.arange(10, 200))
+    assert len(app.choose_molecules(few_others, 200, size=60)) == 60
+
+
+def test_pictures_are_svg_and_stop_at_a_total_size(monkeypatch):
+    svg = app.molecule_svg("c1ccccc1O")
+    texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
+    assert sorted(texts) == ["H", "O"]
+    assert app.molecule_svg("C" * 500) == ""
+    study = app.Study(read_molecules(chains()), None, {}, None, {}, {})
+    monkeypatch.setattr(app, "PICTURE_BYTES", 1)
+    block = json.loads(Page(app._pictures(study, np.array([0, 1, 2]), 3)).blocks["molecules"])
+    assert [bool(one) for one in block["svg"]] == [True, False, False]
+    monkeypatch.undo()
+    block = json.loads(Page(app._pictures(study, np.array([0, 1, 2]), 2)).blocks["molecules"])
+    assert [bool(one) for one in block["svg"]] == [True, True, False]
+    assert block["smiles"] == ["COC", "CNC", "CSC"]
+
+
+def test_an_unknown_model_is_refused():
+    table = read_molecules(chains())
+    with pytest.raises(InputError, match="models"):
+        app.run_comparison(table, fusionbook.split_molecules(table), models=["GP"])
