@@ -6,7 +6,7 @@
 __all__ = ['READOUTS', 'sum_into_atoms', 'bond_messages', 'type_product', 'read_out', 'bond_states', 'DMPNN', 'Head', 'Network',
            'PyGEncoder', 'embedding_width']
 
-# %% ../nbs/04_dmpnn.ipynb #ec9101f6
+# %% ../nbs/04_dmpnn.ipynb #7df07836
 import torch
 from torch import nn
 
@@ -17,7 +17,7 @@ from .graphs import D_E
 from .graphs import D_V
 from .graphs import MoleculeBatch
 
-# %% ../nbs/04_dmpnn.ipynb #364081e9
+# %% ../nbs/04_dmpnn.ipynb #4870bd85
 def sum_into_atoms(
     H: torch.Tensor,  # (n_directed_bonds, d_h) bond states
     target: torch.Tensor,  # (n_directed_bonds,) atom that each bond ends in
@@ -47,7 +47,7 @@ def bond_messages(
     reverse = H.view(-1, 2, H.shape[1]).flip(1).view_as(H)
     return sum_into_atoms(H, target, n_atoms).index_select(0, source) - reverse
 
-# %% ../nbs/04_dmpnn.ipynb #8377573f
+# %% ../nbs/04_dmpnn.ipynb #dc5ff5a3
 READOUTS = ("mean", "sum", "norm")
 
 
@@ -81,14 +81,14 @@ def read_out(
         return total / 100
     return total / torch.bincount(batch.molecule, minlength=batch.n).unsqueeze(1)
 
-# %% ../nbs/04_dmpnn.ipynb #73d8f0bd
+# %% ../nbs/04_dmpnn.ipynb #17ca5c95
 def _check_architecture(d_h, depth, dropout, readout):
     check_number("d_h", d_h, 1, integer=True)
     check_number("depth", depth, 1, integer=True)
     check_number("dropout", dropout, 0, 0.99)
     check_choice("readout", readout, READOUTS)
 
-# %% ../nbs/04_dmpnn.ipynb #adbf2dea
+# %% ../nbs/04_dmpnn.ipynb #00c0dcdb
 def bond_states(
     encoder: "DMPNN",  # gives the weights and the depth
     batch: MoleculeBatch,  # n molecules
@@ -104,7 +104,7 @@ def bond_states(
         H = encoder.dropout(torch.relu(H0 + encoder.W_h(M)))
     return H
 
-# %% ../nbs/04_dmpnn.ipynb #7cd83a48
+# %% ../nbs/04_dmpnn.ipynb #4f8bf128
 class DMPNN(nn.Module):
     """Directed message-passing encoder: molecules in, embeddings of shape (n, d_h) out.
 
@@ -149,7 +149,7 @@ class DMPNN(nn.Module):
         """Encode molecules: shape (n, d_h)."""
         return read_out(self.atom_states(batch), batch, self.readout)
 
-# %% ../nbs/04_dmpnn.ipynb #06633d6b
+# %% ../nbs/04_dmpnn.ipynb #636975ca
 class Head(nn.Module):
     """Feed-forward head: shape (n, d_in) in, (n, t) out on the standardised scale."""
 
@@ -189,7 +189,7 @@ class Network(nn.Module):
         """Predict on the standardised scale: shape (n, t)."""
         return self.head(self.encoder(batch))
 
-# %% ../nbs/04_dmpnn.ipynb #ab685de3
+# %% ../nbs/04_dmpnn.ipynb #bcf4a049
 class PyGEncoder(nn.Module):
     """Wrap a torch-geometric model as an encoder: a `MoleculeBatch` in, (n, d) out.
 

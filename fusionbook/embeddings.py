@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCALINGS', 'EmbeddingBlocks', 'join_blocks', 'BlockScaler', 'fit_block_scaler']
 
-# %% ../nbs/06_embeddings.ipynb #38a80b15
+# %% ../nbs/06_embeddings.ipynb #94242257
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .core import check_number
 from .core import check_shape
 from .core import unknown_name
 
-# %% ../nbs/06_embeddings.ipynb #2694548f
+# %% ../nbs/06_embeddings.ipynb #6a578752
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlocks:
     """Embeddings of the same molecules by several encoders: one named block each, row i = molecule i.
@@ -69,7 +69,7 @@ class EmbeddingBlocks:
         shown = ", ".join(f"{name}: {Z.shape[1]}" for name, Z in self.blocks.items())
         return f"EmbeddingBlocks({len(self.smiles)} molecules; {shown})"
 
-# %% ../nbs/06_embeddings.ipynb #779d7dbe
+# %% ../nbs/06_embeddings.ipynb #3372ad4c
 def join_blocks(
     *parts: EmbeddingBlocks,  # at least one; the first gives the order of the molecules
 ) -> EmbeddingBlocks:  # all blocks on the first part's molecules
@@ -100,7 +100,7 @@ def _matched(part, smiles):
         raise InputError(f"{len(missing)} of {len(smiles)} molecules are missing from a block; first: {missing[0]!r}.")
     return part.take([place[text] for text in smiles])
 
-# %% ../nbs/06_embeddings.ipynb #4d9cdbad
+# %% ../nbs/06_embeddings.ipynb #68ee72e9
 SCALINGS = ("block", "column", "none")
 
 
@@ -120,7 +120,7 @@ class BlockScaler:
         """Scale new rows: shape (n, d_kept), unitless."""
         return (Z[:, self.columns] - self.mean) / self.scale
 
-# %% ../nbs/06_embeddings.ipynb #237c9a02
+# %% ../nbs/06_embeddings.ipynb #a816e639
 def fit_block_scaler(
     Z: np.ndarray,  # (n, d) fused embedding of the training rows
     block_of: np.ndarray,  # (d,) number of the block each column belongs to

@@ -6,7 +6,7 @@
 __all__ = ['ATOM_CHOICES', 'BOND_CHOICES', 'N_STEREO', 'D_V', 'D_E', 'atom_facts', 'bond_facts', 'atom_features', 'bond_features',
            'MoleculeBatch', 'flat_ranges', 'GraphStore', 'pack_graphs', 'to_pyg', 'from_pyg']
 
-# %% ../nbs/03_graphs.ipynb #951614c6
+# %% ../nbs/03_graphs.ipynb #698008d7
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +19,7 @@ from .core import InputError
 from .core import check_shape
 from .molecules import parse_smiles
 
-# %% ../nbs/03_graphs.ipynb #74cddb46
+# %% ../nbs/03_graphs.ipynb #d608a484
 ATOM_CHOICES = (
     (*range(1, 37), 53),
     tuple(range(6)),
@@ -56,7 +56,7 @@ def bond_facts(
     """Read the four facts about a bond that the features encode."""
     return (int(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing(), int(bond.GetStereo()))
 
-# %% ../nbs/03_graphs.ipynb #a2ad83c7
+# %% ../nbs/03_graphs.ipynb #2d35c407
 def atom_features(
     facts: tuple,  # from `atom_facts`
 ) -> np.ndarray:  # (72,) float32
@@ -95,7 +95,7 @@ def bond_features(
     x[7 + min(stereo, N_STEREO)] = 1
     return x
 
-# %% ../nbs/03_graphs.ipynb #09e8dcad
+# %% ../nbs/03_graphs.ipynb #e06e1866
 @dataclass(frozen=True)
 class MoleculeBatch:
     """Some molecules as one disconnected graph; what every encoder reads. The fields are torch tensors.
@@ -127,7 +127,7 @@ class MoleculeBatch:
         """Index of each directed bond's reverse, shape (n_directed_bonds,)."""
         return torch.arange(self.edge_index.shape[1], device=self.edge_index.device) ^ 1
 
-# %% ../nbs/03_graphs.ipynb #7bae321a
+# %% ../nbs/03_graphs.ipynb #1b148c85
 def flat_ranges(
     offsets: torch.Tensor,  # (n + 1,) int64, where each molecule starts; the last entry is the total
     rows: torch.Tensor,  # (b,) int64, the molecules wanted
@@ -141,7 +141,7 @@ def flat_ranges(
     shift = torch.repeat_interleave(offsets[rows] - (ends - counts), counts)
     return shift + torch.arange(len(shift), device=shift.device), counts
 
-# %% ../nbs/03_graphs.ipynb #b64c2cff
+# %% ../nbs/03_graphs.ipynb #48547e63
 @dataclass(frozen=True)
 class GraphStore:
     """All molecules of a table as flat torch tensors; molecule i owns the atoms from `atom_offsets[i]` to `atom_offsets[i + 1]`.
@@ -189,7 +189,7 @@ class GraphStore:
             n=len(rows),
         )
 
-# %% ../nbs/03_graphs.ipynb #b5c6091f
+# %% ../nbs/03_graphs.ipynb #9124919b
 class _Types:
     """Number the distinct facts in the order of their first appearance."""
 
@@ -218,7 +218,7 @@ def _one_graph(mol, atom_types, bond_types):
         bonds += [kind, kind]
     return atoms, edges, bonds
 
-# %% ../nbs/03_graphs.ipynb #85423ea9
+# %% ../nbs/03_graphs.ipynb #b218ab61
 @lru_cache(maxsize=8)
 def _pack(smiles):
     atom_types = _Types(atom_features, D_V)
@@ -248,7 +248,7 @@ def _pack(smiles):
         bond_offsets=torch.tensor(bond_offsets),
     )
 
-# %% ../nbs/03_graphs.ipynb #2524028b
+# %% ../nbs/03_graphs.ipynb #8088cc4e
 def pack_graphs(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> GraphStore:  # n molecules
@@ -263,7 +263,7 @@ def pack_graphs(
     """
     return _pack(tuple(smiles))
 
-# %% ../nbs/03_graphs.ipynb #12d51379
+# %% ../nbs/03_graphs.ipynb #2f7ebb5a
 def to_pyg(
     batch: MoleculeBatch,  # b molecules
 ):  # torch_geometric.data.Batch of b Data objects
@@ -296,7 +296,7 @@ def _paired_order(edge_index, row):
         )
     return order
 
-# %% ../nbs/03_graphs.ipynb #94aabc6b
+# %% ../nbs/03_graphs.ipynb #024f3d75
 def from_pyg(
     graphs: Sequence,  # n torch_geometric.data.Data with x, edge_index, edge_attr
 ) -> GraphStore:  # n molecules with the graphs' own feature widths

@@ -1,5 +1,6 @@
 """The three models: alignment, laws of fusion, refusals, and saving."""
 
+import json
 import warnings
 
 import numpy as np
@@ -182,12 +183,11 @@ def test_multi_task_and_mean_round_trip(small_config, table, split, tmp_path):
         assert again.predict(table).columns.tolist() == ["mass", "tpsa", "logP"]
 
 
-def test_a_description_with_missing_parts_is_called_damaged(tmp_path, table, split):
-    import json
-
+@pytest.mark.parametrize("part", ["tasks", "options"])
+def test_a_description_with_missing_parts_is_called_damaged(tmp_path, table, split, part):
     folder = MeanPredictor().fit(table, split).save(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())
-    del config["tasks"]
+    del config[part]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelFileError, match="incomplete or damaged"):
         load_model(folder)

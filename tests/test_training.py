@@ -201,6 +201,11 @@ def test_model_files_that_cannot_be_read(tmp_path):
     (folder / "config.json").write_text(json.dumps(config | {"format_version": 99}))
     with pytest.raises(ModelFileError, match="format 99.*Upgrade"):
         read_model(folder)
+    for name in ("format_version", "sha256", "kind"):
+        for value in (None, [1]):
+            (folder / "config.json").write_text(json.dumps(config | {name: value}))
+            with pytest.raises(ModelFileError, match=f"{name}.*missing or wrong"):
+                read_model(folder)
     (folder / "config.json").write_text("{ broken")
     with pytest.raises(ModelFileError, match="damaged"):
         read_model(folder)
