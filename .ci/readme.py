@@ -17,6 +17,7 @@ def render() -> str:
         )
     for folder in ("images/", "tutorials/"):
         text = text.replace(f"]({folder}", f"](nbs/{folder}")
+    text = text.replace("](../", "](")
     return text.strip() + "\n"
 
 

@@ -95,6 +95,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'fusionbook.cur._greedy': ('cur.html#_greedy', 'fusionbook/cur.py'),
                                 'fusionbook.cur._has_gap': ('cur.html#_has_gap', 'fusionbook/cur.py'),
                                 'fusionbook.cur._rank': ('cur.html#_rank', 'fusionbook/cur.py'),
+                                'fusionbook.cur._rank_for': ('cur.html#_rank_for', 'fusionbook/cur.py'),
+                                'fusionbook.cur._scores': ('cur.html#_scores', 'fusionbook/cur.py'),
                                 'fusionbook.cur.choose_rank': ('cur.html#choose_rank', 'fusionbook/cur.py'),
                                 'fusionbook.cur.leverage_scores': ('cur.html#leverage_scores', 'fusionbook/cur.py'),
                                 'fusionbook.cur.pca': ('cur.html#pca', 'fusionbook/cur.py'),

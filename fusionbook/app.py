@@ -9,7 +9,7 @@ __all__ = ['MODEL_NAMES', 'CONTROLS', 'MAP_MOLECULES', 'PICTURE_BYTES', 'PAGE', 
            'train_command', 'print_errors', 'predict_command', 'embed_command', 'compare_command', 'spread_shares',
            'quickstart_command', 'lab_command', 'build_parser', 'in_options', 'main']
 
-# %% ../nbs/13_app.ipynb #dc05a98a
+# %% ../nbs/13_app.ipynb #72038dbc
 import argparse
 import html
 import json
@@ -47,10 +47,10 @@ from .molecules import read_molecules
 from .molecules import sparsify
 from .molecules import split_molecules
 
-# %% ../nbs/13_app.ipynb #3b5fc14e
+# %% ../nbs/13_app.ipynb #771ec319
 MODEL_NAMES = {
     "mean": "control: the mean of the training labels, whatever the molecule",
-    "untrained": "control: the fused model on encoders that were never trained",
+    "untrained": "control: ridge on the fused embedding of encoders that were never trained",
     "ST": "single-task: one D-MPNN for each property",
     "MT": "multi-task: one D-MPNN for all properties",
     "F-MT": "fused multi-task: the frozen single-task encoders side by side, one new head",
@@ -77,7 +77,7 @@ class Study:
             name: [one.history.to_frame(one.tasks) for one in model.networks_[0]] for name, model in trained.items()
         }
 
-# %% ../nbs/13_app.ipynb #51fb0a12
+# %% ../nbs/13_app.ipynb #6a7c0b66
 def run_comparison(
     table: MoleculeTable,
     split: Split,
@@ -116,7 +116,7 @@ def run_comparison(
     predictions = {name: model.predict(tested)[table.task_names].to_numpy() for name, model in wanted.items()}
     return Study(table, split, wanted, frame, predictions, seconds)
 
-# %% ../nbs/13_app.ipynb #15afe3bc
+# %% ../nbs/13_app.ipynb #8bf7012c
 def _fitting_order(models):
     """Fit ST before F-MT, which takes over its encoders."""
     needed = set(models) | ({"ST"} if "F-MT" in models else set())
@@ -134,12 +134,12 @@ def _new_model(name, config, options, fitted):
     seed = options["seed"]
     if name == "untrained":
         encoders = UntrainedEncoders(config=config, n_models=options["n_models"], seed=seed)
-        return FusedMultiTask(encoders, seed=seed)
+        return FusedMultiTask(encoders, reduce=None, head="ridge", seed=seed)
     if name == "F-MT":
         return FusedMultiTask(fitted["ST"], seed=seed)
     return MeanPredictor() if name == "mean" else {"ST": SingleTask, "MT": MultiTask}[name](config, **options)
 
-# %% ../nbs/13_app.ipynb #41fc7afc
+# %% ../nbs/13_app.ipynb #e91f76d6
 def hide_labels(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float],  # share of the labels that stay: one number, or t
@@ -154,7 +154,7 @@ def hide_labels(
     Y[parts.test] = table.Y[parts.test]
     return replace(thin, Y=Y), parts
 
-# %% ../nbs/13_app.ipynb #adae8be0
+# %% ../nbs/13_app.ipynb #095600ab
 def error_table(
     frame: pd.DataFrame,  # from `compare`
     value: str = "MAE / sd",  # column to show
@@ -197,7 +197,7 @@ def verdict(
     lines.append("One split and one seed: differences of a few percent can be chance. Repeat with other seeds.")
     return lines
 
-# %% ../nbs/13_app.ipynb #d468160c
+# %% ../nbs/13_app.ipynb #ad9e332e
 def _some(names: Sequence[str], cap: int = 5) -> str:
     """List a few names and count the rest."""
     names = [str(name) for name in names]
@@ -233,7 +233,7 @@ def _fusion_lines(wide):
     counts = [f"{name} on {(wide['F-MT'] < wide[name]).sum()} of {len(wide)}" for name in rivals]
     return [f"The fused model (F-MT) has a lower error than {' and than '.join(counts)} properties."]
 
-# %% ../nbs/13_app.ipynb #0e905fd6
+# %% ../nbs/13_app.ipynb #5c0c0925
 def paired_difference(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     one: np.ndarray,  # (n, t) predicted, original units
@@ -261,7 +261,7 @@ def paired_difference(
     low, high = np.nanpercentile(means[1:], [2.5, 97.5])
     return float(means[0]), float(low), float(high)
 
-# %% ../nbs/13_app.ipynb #72b11560
+# %% ../nbs/13_app.ipynb #54c6c024
 def findings(study: Study) -> list[str]:  # sentences
     """Everything that is to be said about a study: unfinished trainings first, then the verdict."""
     lines = verdict(study.frame)
@@ -282,7 +282,7 @@ def _difference_line(study, best, second):
     )
     return f"{best} leads {second} by {interval}: {luck}."
 
-# %% ../nbs/13_app.ipynb #c6d6c063
+# %% ../nbs/13_app.ipynb #6225ffb8
 def unfinished_lines(study: Study) -> list[str]:
     """Say which trainings had not ended well, because their errors are no fair measure of the model."""
     lines = []
@@ -293,7 +293,7 @@ def unfinished_lines(study: Study) -> list[str]:
             lines.append(f"Caution: {name} was still improving when its training ended, for {_some(late)}. Train longer.")
     return lines
 
-# %% ../nbs/13_app.ipynb #5862e661
+# %% ../nbs/13_app.ipynb #def8ecdd
 def script_json(
     text: str,  # JSON
 ) -> str:  # the same JSON, safe inside a <script> element
@@ -302,7 +302,7 @@ def script_json(
         text = text.replace(sign, code)
     return text
 
-# %% ../nbs/13_app.ipynb #3e73250b
+# %% ../nbs/13_app.ipynb #84f22e4d
 def html_table(
     frame: pd.DataFrame,  # index and cells of any kind
     formats: dict | None = None,  # column -> how to write its numbers, such as ".3f"
@@ -329,7 +329,7 @@ def html_table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table><thead>{lines[0]}</thead><tbody>{"".join(lines[1:])}</tbody></table></div>'
 
-# %% ../nbs/13_app.ipynb #52750d21
+# %% ../nbs/13_app.ipynb #cc6b474c
 def _is_number(value):
     return isinstance(value, (int, float, np.number))
 
@@ -347,7 +347,7 @@ def _cell(value, spec):
     text = str(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
-# %% ../nbs/13_app.ipynb #a2490421
+# %% ../nbs/13_app.ipynb #001acca4
 def molecule_svg(
     smiles: str,
     width: int = 220,  # pixels
@@ -385,7 +385,7 @@ def _lean_svg(text):
     text = text.replace("<svg ", f"<svg style='{shared};stroke-linecap:round' ", 1)
     return re.sub(r"\s+", " ", text).strip()
 
-# %% ../nbs/13_app.ipynb #1e12cc76
+# %% ../nbs/13_app.ipynb #a073aa79
 def _section(name, title, sentences, body):
     """One section of the report; `sentences` are escaped, `body` is HTML."""
     lead = "".join(f"<p>{html.escape(text)}</p>" for text in sentences)
@@ -407,7 +407,7 @@ def _details(title, body):
     """Something to unfold."""
     return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
-# %% ../nbs/13_app.ipynb #233b1e4b
+# %% ../nbs/13_app.ipynb #8962c72f
 def _summary_section(study):
     """The headline table, the verdict in sentences, and the errors in original units."""
     models = list(study.models)
@@ -426,7 +426,7 @@ def _summary_section(study):
     ]
     return _section("summary", "Which model erred least", lead, body)
 
-# %% ../nbs/13_app.ipynb #a67d563b
+# %% ../nbs/13_app.ipynb #58a5c98b
 def _table_sections(study):
     """Label coverage and correlation of the properties."""
     from fusionbook import plots
@@ -456,7 +456,7 @@ def _table_sections(study):
         ),
     ]
 
-# %% ../nbs/13_app.ipynb #629620f6
+# %% ../nbs/13_app.ipynb #ab527c8b
 def _curve_sections(study):
     """Learning curves, if anything was trained."""
     from fusionbook import plots
@@ -495,7 +495,7 @@ def _error_sections(study):
         )
     return sections
 
-# %% ../nbs/13_app.ipynb #b485357f
+# %% ../nbs/13_app.ipynb #4aea11f3
 MAP_MOLECULES = 1000
 PICTURE_BYTES = 3_000_000
 
@@ -513,7 +513,7 @@ def choose_molecules(
     test = rng.permutation(split.test)[:n_test]
     return np.sort(np.concatenate([test, rng.permutation(others)[: size - n_test]]))
 
-# %% ../nbs/13_app.ipynb #e0ef6b6f
+# %% ../nbs/13_app.ipynb #4aaecf38
 def _pictures(study, rows, n_drawn):
     """The data block with the SMILES of some molecules and pictures of the first ones, up to a total size."""
     pictures, used = [], 0
@@ -541,7 +541,7 @@ def _parity_section(study, rows):
     ]
     return _section("parity", "Predicted against measured", lead, _figure("parity", fig, "Parity plots"))
 
-# %% ../nbs/13_app.ipynb #a9c989e3
+# %% ../nbs/13_app.ipynb #1b9269eb
 def _map_section(study, rows):
     """A map of the molecules by the embedding of the fused (or the best available) model."""
     from fusionbook import plots
@@ -571,7 +571,7 @@ def _map_section(study, rows):
     ]
     return _section("map", "A map of the molecules", lead, _figure("map", fig, "Map of the molecules"))
 
-# %% ../nbs/13_app.ipynb #2c7ebfdb
+# %% ../nbs/13_app.ipynb #7ab21d3f
 def _versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     found = {"fusionbook": __version__, "Python": platform.python_version()}
@@ -590,7 +590,7 @@ def _parameter_frame(study):
             rows[name] = [int(own["total"]), int(own["trainable"])]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["all weights", "trained in its own fit"])
 
-# %% ../nbs/13_app.ipynb #39597633
+# %% ../nbs/13_app.ipynb #1d56e0ef
 def _made_section(study):
     """How the report was made: enough to make it again."""
     split, table = study.split, study.table
@@ -617,13 +617,13 @@ def _rows_section(study):
     lead = ["Row numbers count from 0, the header not counted."] if body else ["Every row could be used, without remarks."]
     return _section("rows", "Rejected rows and remarks", lead, body)
 
-# %% ../nbs/13_app.ipynb #75dff632
+# %% ../nbs/13_app.ipynb #63e9ed1c
 def _count(n: int, what: str) -> str:
     """Write a number and a noun: 1 molecule, 2 molecules, 2 properties."""
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
 
-# %% ../nbs/13_app.ipynb #1a8d24f6
+# %% ../nbs/13_app.ipynb #8cc8fee1
 def write_report(
     path: str | Path,  # the HTML file to write
     study: Study,
@@ -661,7 +661,7 @@ def write_report(
     path.write_text(page, encoding="utf-8", errors="replace")
     return path
 
-# %% ../nbs/13_app.ipynb #f54004e9
+# %% ../nbs/13_app.ipynb #78391c1b
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -688,7 +688,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# %% ../nbs/13_app.ipynb #3366eed2
+# %% ../nbs/13_app.ipynb #ae212324
 def _say(options) -> Callable[[str], None]:
     """Print to standard output, unless --quiet."""
     return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
@@ -725,7 +725,7 @@ def _sample(table: MoleculeTable, size: int | None, seed: int) -> MoleculeTable:
     rows = np.random.default_rng(seed).choice(table.n, size, replace=False)
     return table.select(np.sort(rows))
 
-# %% ../nbs/13_app.ipynb #98f18025
+# %% ../nbs/13_app.ipynb #6ff73ff0
 def _split_by(options) -> Callable[[MoleculeTable], Split]:
     """The split that the options ask for."""
     column = options.split_column
@@ -748,7 +748,7 @@ def _train_config(options):
     given |= {"d_h": options.width, "head_width": options.width}
     return TrainConfig(**{name: value for name, value in given.items() if value is not None})
 
-# %% ../nbs/13_app.ipynb #80b11182
+# %% ../nbs/13_app.ipynb #5be1f23b
 def _check_model_folder(path: Path) -> Path:
     """Refuse a folder that a model cannot be saved in, before anything is trained."""
     if path.is_file():
@@ -789,7 +789,7 @@ def _write_table(frame: pd.DataFrame, path: Path) -> None:
     else:
         frame.to_csv(path, index=False)
 
-# %% ../nbs/13_app.ipynb #7b31f620
+# %% ../nbs/13_app.ipynb #72727d05
 def train_command(options) -> None:
     """Train one model on a table and save it; print its errors on the test rows in original units."""
     out = _check_model_folder(Path(options.out))
@@ -817,7 +817,7 @@ def train_command(options) -> None:
         print_errors(frame)
     say(f"Saved in {out}. Next: fusionbook predict {shlex.quote(str(out))} molecules.csv --out predictions.csv")
 
-# %% ../nbs/13_app.ipynb #8f031046
+# %% ../nbs/13_app.ipynb #872393d0
 def _write_split(table, split, out):
     """Write which row of the input went where, and which rows were rejected."""
     parts = pd.DataFrame({"row": table.rows, "smiles": table.smiles, "split": split.to_column(table.n)})
@@ -836,7 +836,7 @@ def print_errors(frame: pd.DataFrame) -> None:
     print(wide.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     print()
 
-# %% ../nbs/13_app.ipynb #11dd4233
+# %% ../nbs/13_app.ipynb #e9597a50
 def predict_command(options) -> None:
     """Predict the properties of molecules in a file, in original units; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -877,7 +877,7 @@ def _free_name(name: str, taken: Sequence[str]) -> str:
         free, number = f"{name} {number}", number + 1
     return free
 
-# %% ../nbs/13_app.ipynb #c62a7a42
+# %% ../nbs/13_app.ipynb #09885b54
 def embed_command(options) -> None:
     """Write the embeddings of molecules in a file: one column a learned feature, or NumPy arrays; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -905,7 +905,7 @@ def embed_command(options) -> None:
         _write_table(wide, out)
     _say(options)(f"Wrote {out}: {_count(table.n, 'molecule')}, {_count(len(blocks.names), 'block')}, {Z.shape[1]:,} columns")
 
-# %% ../nbs/13_app.ipynb #62f5e3c4
+# %% ../nbs/13_app.ipynb #b6029aae
 def compare_command(options) -> None:
     """Fit all models on one table and split; write the report and the errors in original units."""
     out = _check_out_file(Path(options.out), (".html",), options.data)
@@ -935,7 +935,7 @@ def compare_command(options) -> None:
         _write_split(table, split, Path(options.save_model))
         say(f"Saved the fused model in {options.save_model}")
 
-# %% ../nbs/13_app.ipynb #b107f6ad
+# %% ../nbs/13_app.ipynb #caff00d9
 def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
@@ -949,7 +949,7 @@ def _errors_file(out):
     """The table of errors lies beside the report."""
     return out.with_name(f"{out.stem}_errors.csv")
 
-# %% ../nbs/13_app.ipynb #51abec01
+# %% ../nbs/13_app.ipynb #111bc14a
 QUICKSTART = dict(
     max_molecules=3000,  # molecules drawn from the bundled table
     keep=(0.05, 0.5),  # smallest and largest share of a property's training labels that stay
@@ -972,7 +972,7 @@ def spread_shares(
     shares = np.geomspace(keep[0], keep[1], t) if t > 1 else np.array([keep[1]])
     return [float(share) for share in np.random.default_rng(seed).permutation(shares)]
 
-# %% ../nbs/13_app.ipynb #59336df2
+# %% ../nbs/13_app.ipynb #832012de
 def quickstart_command(options) -> None:
     """Do the main job on the bundled table of computed properties, and say each step in plain words."""
     from fusionbook.datasets import load_xtb
@@ -1006,7 +1006,7 @@ def quickstart_command(options) -> None:
     pd.DataFrame({"name": EXAMPLES.keys(), "smiles": EXAMPLES.values()}).to_csv(out / "molecules.csv", index=False)
     _say_next(say, out, time.perf_counter() - start)
 
-# %% ../nbs/13_app.ipynb #dacf767c
+# %% ../nbs/13_app.ipynb #7df98663
 def _quickstart_split(table):
     """The split of the quickstart."""
     return split_molecules(table, by="random", fractions=QUICKSTART["fractions"], seed=QUICKSTART["seed"])
@@ -1037,7 +1037,7 @@ def lab_command(options) -> int:
     command += [f"--port={options.port}"] if options.port else []
     return subprocess.call(command)
 
-# %% ../nbs/13_app.ipynb #14704293
+# %% ../nbs/13_app.ipynb #37384573
 def _whole(low: int) -> Callable[[str], int]:
     """Read a whole number of at least `low` from the command line."""
 
@@ -1079,7 +1079,7 @@ def _command(commands, name, run, summary, examples, parents):
     parser.set_defaults(run=run)
     return parser.add_argument
 
-# %% ../nbs/13_app.ipynb #b3591bad
+# %% ../nbs/13_app.ipynb #a64a919f
 def build_parser() -> argparse.ArgumentParser:
     """Declare all commands and their options."""
     parser = argparse.ArgumentParser(
@@ -1119,7 +1119,7 @@ def _add_train(commands, shared):
     add("--model", choices=("single", "multi", "fused"), default="fused", help="kind of model (default: fused)")
     add("--out", required=True, metavar="FOLDER", help="folder for the model")
 
-# %% ../nbs/13_app.ipynb #8726e414
+# %% ../nbs/13_app.ipynb #d7892117
 def _add_use(commands, shared):
     use = [shared["smiles"], shared["common"]]
     add = _command(
@@ -1140,7 +1140,7 @@ def _add_use(commands, shared):
     add("molecules", help="file with a SMILES column: .csv, .csv.gz or .parquet")
     add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz or .npz (NumPy, no pickle)")
 
-# %% ../nbs/13_app.ipynb #2dde6cbd
+# %% ../nbs/13_app.ipynb #7e7524fc
 def _add_compare(commands, shared):
     add = _command(
         commands, "compare", compare_command, "fit all models on one split and write a report",
@@ -1165,7 +1165,7 @@ def _add_lab(commands, shared):
     add("--no-browser", action="store_true", help="do not open a browser")
     add("--port", type=_whole(1), help="port to listen on")
 
-# %% ../nbs/13_app.ipynb #ab2c6262
+# %% ../nbs/13_app.ipynb #700c07c3
 _IN_OPTIONS = {
     "`smiles=`": "--smiles-column",
     "`tasks=`": "--tasks",
@@ -1200,7 +1200,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
     if category.__module__.startswith("fusionbook"):
         _note(in_options(str(message)))
 
-# %% ../nbs/13_app.ipynb #68a35a33
+# %% ../nbs/13_app.ipynb #630040f5
 def main(
     argv: Sequence[str] | None = None,  # arguments; None: those of the process
 ) -> int:  # exit code: 0 done, 1 our mistake, 2 the input cannot be used, 130 stopped

@@ -9,7 +9,7 @@ __all__ = ['REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS', 'molecule_keys', 
            'fused_blocks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
            'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #a8841f44
+# %% ../nbs/08_fusion.ipynb #cc6e2cb2
 import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
-# %% ../nbs/08_fusion.ipynb #7cd3034b
+# %% ../nbs/08_fusion.ipynb #8d70bc8e
 from .core import InputError
 from .core import ModelFileError
 from .core import check_choice
@@ -66,7 +66,7 @@ from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #8e03510e
+# %% ../nbs/08_fusion.ipynb #ba43e3f2
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -96,7 +96,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #9858d556
+# %% ../nbs/08_fusion.ipynb #3b70dc8e
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -138,7 +138,7 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #5469485e
+# %% ../nbs/08_fusion.ipynb #43e26026
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
@@ -188,7 +188,7 @@ def _input_smiles(table, rows, n):
             smiles[item.row] = item.smiles
     return smiles
 
-# %% ../nbs/08_fusion.ipynb #6a8d5c1c
+# %% ../nbs/08_fusion.ipynb #04a17814
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -231,7 +231,7 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #44df20c5
+# %% ../nbs/08_fusion.ipynb #12f848cb
 def _plain_options(model):
     """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
     options = {}
@@ -253,7 +253,7 @@ def _options_from(plain):
 def _config(model):
     return model.config if model.config is not None else TrainConfig()
 
-# %% ../nbs/08_fusion.ipynb #f112f0c9
+# %% ../nbs/08_fusion.ipynb #53e5e37d
 class SingleTask(EncoderModel):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -300,7 +300,7 @@ class SingleTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #72863994
+# %% ../nbs/08_fusion.ipynb #d2ea86ce
 def _fit_networks(model, table, split, groups, description):
     """Train one network for each group of tasks and each member; return networks[member][group]."""
     check_number("n_models", model.n_models, 1, integer=True)
@@ -315,7 +315,7 @@ def _fit_networks(model, table, split, groups, description):
     trained = fit_many(jobs, model.n_jobs, description, model.progress)
     return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
 
-# %% ../nbs/08_fusion.ipynb #46d351db
+# %% ../nbs/08_fusion.ipynb #c36189ba
 class MultiTask(EncoderModel):
     """Multi-task D-MPNN (MT): one encoder, t outputs, masked loss averaged within a task first.
 
@@ -355,7 +355,7 @@ class MultiTask(EncoderModel):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #4fbdda7c
+# %% ../nbs/08_fusion.ipynb #6cd68e3c
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -377,7 +377,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-# %% ../nbs/08_fusion.ipynb #163a84c7
+# %% ../nbs/08_fusion.ipynb #a8eab514
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -406,19 +406,18 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #35433bd5
+# %% ../nbs/08_fusion.ipynb #94e1410e
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
     X = by_block.transform(Z)
     wanted = 300 if n_components is None else n_components
-    k = choose_rank(X, 0.99)
     n_columns = min(wanted, X.shape[1]) if n_components is None else wanted
-    chosen = by_block.columns[select_columns(X, k, n_columns, "leverage", seed)]
+    chosen = by_block.columns[select_columns(X, 0.99, n_columns, "leverage", seed)]
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #f469b1f8
+# %% ../nbs/08_fusion.ipynb #e4206729
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -453,7 +452,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #deaf62dc
+# %% ../nbs/08_fusion.ipynb #d980f89e
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -473,7 +472,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-# %% ../nbs/08_fusion.ipynb #704e4f5d
+# %% ../nbs/08_fusion.ipynb #40be8254
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -504,7 +503,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #1ae7b646
+# %% ../nbs/08_fusion.ipynb #1dc8564c
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -550,7 +549,7 @@ def fit_network_head(
     about = {"best step": history.best_step.tolist(), "steps": int(history.step[-1])}
     return TaskStates(heads, np.searchsorted(used, number[:t])), about
 
-# %% ../nbs/08_fusion.ipynb #49ddbbd0
+# %% ../nbs/08_fusion.ipynb #a8ce52eb
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -586,7 +585,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #11c11f32
+# %% ../nbs/08_fusion.ipynb #37c3568b
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -605,7 +604,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #dfa25ab3
+# %% ../nbs/08_fusion.ipynb #0e116b8a
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -644,7 +643,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #85e59935
+# %% ../nbs/08_fusion.ipynb #531cf699
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -678,7 +677,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #1ffc80d0
+# %% ../nbs/08_fusion.ipynb #83ed8634
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -704,7 +703,7 @@ def fit_fused_head(
         module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed)
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #d47c2663
+# %% ../nbs/08_fusion.ipynb #4d509f37
 class FusedParts(PropertyModel):
     """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
 
@@ -730,7 +729,7 @@ class FusedParts(PropertyModel):
     def _restore(self, description, tensors, encoder):
         _restore_fused(self, description, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #7e272950
+# %% ../nbs/08_fusion.ipynb #bcb6bf63
 class FusedModel(FusedParts):
     """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
@@ -773,14 +772,14 @@ class FusedModel(FusedParts):
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #b13a40e2
+# %% ../nbs/08_fusion.ipynb #84e799c9
 def _take_over(model, table, split, encoders):
     """Refuse encoders that have seen test molecules; remember what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
         model.seen_ = np.union1d(model.seen_, one.seen_)
 
-# %% ../nbs/08_fusion.ipynb #e5a63ff3
+# %% ../nbs/08_fusion.ipynb #b76eaa1d
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -788,8 +787,8 @@ class FusedMultiTask(FusedModel):
 
     References
     ----------
-    Appleton, Barnes and Strachan, arXiv:2504.07297. The source trains a network head; the ridge head, the scalings,
-    CUR or PCA and out-of-fold embeddings are options.
+    Appleton, Barnes and Strachan, arXiv:2504.07297. The head is a masked multi-task network as in the source; which columns
+    it reads, their scaling, the ridge head and out-of-fold embeddings are options with measured defaults.
     """
 
     def __init__(
@@ -798,9 +797,9 @@ class FusedMultiTask(FusedModel):
         *,
         layer: str = "readout",  # where embeddings are read: "readout" or "head"
         scaling: str = "column",  # columns for the head: "column", "block" or "none"
-        reduce: str | None = None,  # None, "pca" or "cur"
+        reduce: str | None = "cur",  # None: all columns; "pca"; "cur": real columns chosen by leverage
         n_components: int | float | None = None,  # None: 99 % of the variance (PCA), 300 columns (CUR)
-        head: str = "ridge",  # "ridge": closed form, one penalty a task; "mlp": a masked multi-task network
+        head: str = "mlp",  # "mlp": a masked multi-task network; "ridge": closed form, one penalty a task
         head_config: TrainConfig | None = None,  # for the network head; None: HEAD_CONFIG
         out_of_fold: int = 0,  # 0, or folds for out-of-fold embeddings of the encoders' own training rows
         seed: int = 0,  # random choice of columns, network head
@@ -815,7 +814,7 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-# %% ../nbs/08_fusion.ipynb #9f8583c5
+# %% ../nbs/08_fusion.ipynb #cc622989
 def _fit_heads(model, table, split, encoders):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
@@ -854,7 +853,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #4f422280
+# %% ../nbs/08_fusion.ipynb #daeca8f3
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -884,7 +883,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #f0a1c3bd
+# %% ../nbs/08_fusion.ipynb #cd30d08e
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -924,7 +923,7 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #e689879a
+# %% ../nbs/08_fusion.ipynb #b55d4d29
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
@@ -978,7 +977,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #70db1954
+# %% ../nbs/08_fusion.ipynb #281fe0a7
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -989,7 +988,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-# %% ../nbs/08_fusion.ipynb #5c25bb1c
+# %% ../nbs/08_fusion.ipynb #51aa3eb8
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,
