@@ -76,9 +76,11 @@ def split_off_study(table, seed):
 
 
 class Log:
-    """Collect one row a task; score against all labels of the study rows."""
+    """Score against all labels of the study rows; write one row a task after every variant."""
 
-    def __init__(self, full, study):
+    def __init__(self, full, study, path, about):
+        self.path = path
+        self.about = about
         self.Y = full.Y[study]
         self.sd = full.Y.std(axis=0)
         self.tasks = full.task_names
@@ -89,7 +91,9 @@ class Log:
         seconds = time.perf_counter() - started
         for task, value in zip(self.tasks, error):
             row = dict(rate=rate, seed=seed, variant=variant, task=task, error=value, seconds=seconds)
-            self.rows.append(row)
+            self.rows.append(row | self.about)
+        self.path.parent.mkdir(exist_ok=True)
+        pd.DataFrame(self.rows).round(5).to_csv(self.path, index=False)
         print(f"rate {rate:g} seed {seed}  {variant:45s} {error.mean():.4f}  ({seconds:.0f} s)", flush=True)
 
 
@@ -183,13 +187,9 @@ def main():
     warnings.simplefilter("ignore", TrainingWarning)
     full = cut(load_xtb(), args.molecules, args.seed)
     split, study = split_off_study(full, args.seed)
-    log = Log(full, study)
+    about = dict(molecules=args.molecules, n_train=len(split.train), n_study=len(study))
+    log = Log(full, study, RESULTS / f"defaults_{args.rate:g}.csv", about)
     one_rate(log, full, split, study, args.rate, args.seed, args.no_fold, TrainConfig())
-    RESULTS.mkdir(exist_ok=True)
-    frame = pd.DataFrame(log.rows).assign(
-        molecules=args.molecules, n_train=len(split.train), n_study=len(study)
-    )
-    frame.round(5).to_csv(RESULTS / f"defaults_{args.rate:g}.csv", index=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ __all__ = ['REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS', 'molecule_keys', 
            'fused_blocks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
            'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #8cc51913
+# %% ../nbs/08_fusion.ipynb #79eef78d
 import hashlib
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
-# %% ../nbs/08_fusion.ipynb #129c6b74
+# %% ../nbs/08_fusion.ipynb #9d7d52dd
 from .core import InputError
 from .core import ModelFileError
 from .core import check_choice
@@ -66,7 +66,7 @@ from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #ced14b25
+# %% ../nbs/08_fusion.ipynb #a22b9d0c
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -96,7 +96,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #c75a4905
+# %% ../nbs/08_fusion.ipynb #54dc89e4
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -138,7 +138,7 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #c14dfd11
+# %% ../nbs/08_fusion.ipynb #553acd92
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
@@ -188,7 +188,7 @@ def _input_smiles(table, rows, n):
             smiles[item.row] = item.smiles
     return smiles
 
-# %% ../nbs/08_fusion.ipynb #6a1afd31
+# %% ../nbs/08_fusion.ipynb #0a697c9c
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -231,7 +231,7 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #cf519c64
+# %% ../nbs/08_fusion.ipynb #fce8193a
 def _plain_options(model):
     """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
     options = {}
@@ -253,7 +253,7 @@ def _options_from(plain):
 def _config(model):
     return model.config if model.config is not None else TrainConfig()
 
-# %% ../nbs/08_fusion.ipynb #f005e103
+# %% ../nbs/08_fusion.ipynb #990df966
 class TrainedEncoders(EncoderModel):
     """What `SingleTask` and `MultiTask` share: how their networks are configured."""
 
@@ -274,7 +274,7 @@ class TrainedEncoders(EncoderModel):
         self.encoder = encoder
         self.progress = progress
 
-# %% ../nbs/08_fusion.ipynb #35755d84
+# %% ../nbs/08_fusion.ipynb #ce863c97
 class SingleTask(TrainedEncoders):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -304,7 +304,7 @@ class SingleTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #72be0b6f
+# %% ../nbs/08_fusion.ipynb #12b0a388
 def _fit_networks(model, table, split, groups, description):
     """Train one network for each group of tasks and each member; return networks[member][group]."""
     check_number("n_models", model.n_models, 1, integer=True)
@@ -319,7 +319,7 @@ def _fit_networks(model, table, split, groups, description):
     trained = fit_many(jobs, model.n_jobs, description, model.progress)
     return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
 
-# %% ../nbs/08_fusion.ipynb #5696296d
+# %% ../nbs/08_fusion.ipynb #01021b4a
 class MultiTask(TrainedEncoders):
     """Multi-task D-MPNN (MT): one encoder, t outputs, masked loss averaged within a task first.
 
@@ -342,7 +342,7 @@ class MultiTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #6512ecf6
+# %% ../nbs/08_fusion.ipynb #07cfb0b6
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -364,7 +364,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-# %% ../nbs/08_fusion.ipynb #4318f9ee
+# %% ../nbs/08_fusion.ipynb #723e9639
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -393,7 +393,7 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #9b516299
+# %% ../nbs/08_fusion.ipynb #143f8664
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
@@ -404,7 +404,7 @@ def _cur_scaler(Z, block_of, scaling, n_components, seed):
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #7a5d80f5
+# %% ../nbs/08_fusion.ipynb #d98ff8ba
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -439,7 +439,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #d69861bf
+# %% ../nbs/08_fusion.ipynb #88f0801b
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -459,7 +459,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-# %% ../nbs/08_fusion.ipynb #aed1d4b2
+# %% ../nbs/08_fusion.ipynb #552d590c
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -490,7 +490,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #5705d07c
+# %% ../nbs/08_fusion.ipynb #e1859a86
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -536,7 +536,7 @@ def fit_network_head(
     about = {"best step": history.best_step.tolist(), "steps": int(history.step[-1])}
     return TaskStates(heads, np.searchsorted(used, number[:t])), about
 
-# %% ../nbs/08_fusion.ipynb #d2aa190c
+# %% ../nbs/08_fusion.ipynb #ad1fa916
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -572,7 +572,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #ab3d2c95
+# %% ../nbs/08_fusion.ipynb #75f8e08a
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -591,7 +591,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #195ce497
+# %% ../nbs/08_fusion.ipynb #d1f65156
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -630,7 +630,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #7d6ace5a
+# %% ../nbs/08_fusion.ipynb #55ce0bd8
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -664,7 +664,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #6f24bfa2
+# %% ../nbs/08_fusion.ipynb #cfc76520
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -690,7 +690,7 @@ def fit_fused_head(
         module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed)
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #8cc09663
+# %% ../nbs/08_fusion.ipynb #eb7d3938
 class FusedParts(PropertyModel):
     """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
 
@@ -716,7 +716,7 @@ class FusedParts(PropertyModel):
     def _restore(self, description, tensors, encoder):
         _restore_fused(self, description, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #f332a816
+# %% ../nbs/08_fusion.ipynb #7bac9210
 class FusedModel(FusedParts):
     """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
@@ -759,14 +759,14 @@ class FusedModel(FusedParts):
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #c72b614c
+# %% ../nbs/08_fusion.ipynb #8c514cc1
 def _take_over(model, table, split, encoders):
     """Refuse encoders that have seen test molecules; remember what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
         model.seen_ = np.union1d(model.seen_, one.seen_)
 
-# %% ../nbs/08_fusion.ipynb #e4bb7dac
+# %% ../nbs/08_fusion.ipynb #4e3e8a86
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -801,7 +801,7 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-# %% ../nbs/08_fusion.ipynb #8cf8c675
+# %% ../nbs/08_fusion.ipynb #a9f492df
 def _fit_heads(model, table, split, encoders):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
@@ -840,7 +840,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #75d98584
+# %% ../nbs/08_fusion.ipynb #275daee1
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -870,7 +870,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #c4b77c90
+# %% ../nbs/08_fusion.ipynb #ea14fe78
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -910,7 +910,7 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #5c5d550e
+# %% ../nbs/08_fusion.ipynb #196c4759
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
@@ -964,7 +964,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #d47ecf76
+# %% ../nbs/08_fusion.ipynb #eb1a440c
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -975,7 +975,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-# %% ../nbs/08_fusion.ipynb #012b8cc3
+# %% ../nbs/08_fusion.ipynb #ae592036
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,
