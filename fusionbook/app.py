@@ -1138,7 +1138,7 @@ def _add_use(commands, shared):
     )
     add("model", help="folder written by train or quickstart")
     add("molecules", help="file with a SMILES column: .csv, .csv.gz or .parquet")
-    add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz or .npz (NumPy, no pickle)")
+    add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz or .npz (NumPy arrays)")
 
 # %% ../nbs/13_app.ipynb #7e7524fc
 def _add_compare(commands, shared):
