@@ -196,8 +196,53 @@ def test_label_text_has_no_markup_and_no_template(text):
 @pytest.mark.parametrize("name", [EVIL, "%{meta}", "a" * 300])
 def test_no_name_from_a_table_reaches_a_figure_as_markup(sparse, name):
     for fig in all_figures(name, sparse):
-        text = fig.to_json()
-        assert name not in json.dumps(json.loads(text), ensure_ascii=False)
+        drawn = json.loads(fig.to_json())
+        about = drawn["layout"].pop("meta")  # the sentence for describe is text, not markup
+        assert name not in json.dumps(drawn, ensure_ascii=False)
+        assert list(about) == ["description"] and "a" * 61 not in about["description"]
+
+
+def test_each_figure_says_its_numbers(sparse):
+    known = ~np.isnan(sparse)
+    coverage, correlation, curves, parity, errors, labels, mapped = map(
+        plots.describe, all_figures("gap", sparse)
+    )
+    assert f"{known.sum()} of the 160 values" in coverage
+    fewest = int(np.argsort(known.sum(axis=0), kind="stable")[0])
+    assert f"fewest first: {['gap', 'b', 'c', 'd'][fewest]} {known.sum(axis=0)[fewest]}" in coverage
+    R = pd.DataFrame(sparse).corr().to_numpy() - np.eye(4)
+    i, j = np.unravel_index(np.nanargmax(np.abs(R)), R.shape)
+    assert f"{R[i, j]:.2f} ({(known[:, i] & known[:, j]).sum()} molecules)" in correlation.split(",")[1]
+    assert "gap with gap 0.4 at step 2" in curves
+    assert "Mean absolute error of ST: gap 0, b 0" in parity and "of gap: gap 1, b 1, c 1, d 1" in parity
+    assert "Mean over the properties: ST 0.6, gap 0.3. " in errors
+    assert "errs least: gap 2." in errors
+    assert "ST: median 2, 2 with the fewest labels and 2 with the most." in labels
+    low, high = np.nanmin(sparse[:, 0]), np.nanmax(sparse[:, 0])
+    assert f"gap {known[:, 0].sum()} measured, {low:.4g} to {high:.4g}" in mapped
+
+
+def test_a_value_that_does_not_exist_is_called_unknown():
+    Y = np.array([[1.0, np.nan], [2.0, np.nan]])
+    text = plots.describe(plots.parity(Y, {"ST": np.ones((2, 2))}, ["a", "b"]))
+    assert "a 0.5, b unknown" in text
+    empty = plots.embedding_map(np.zeros((2, 2)), np.full((2, 1), np.nan), ["gap"])
+    assert "gap 0 measured." in plots.describe(empty)
+
+
+def test_map_without_a_property_still_draws_the_molecules():
+    fig = plots.embedding_map(np.eye(2), np.empty((2, 0)), [], ids=[4, 7])
+    assert_array(fig.data[0].x, [1.0, 0.0])
+    assert_array(fig.data[0].customdata, [4, 7])
+
+
+def test_map_counts_the_measured_and_follows_the_menu(sparse):
+    xy = np.random.default_rng(0).normal(size=(40, 2))
+    fig = plots.embedding_map(xy, sparse, list("abcd"))
+    counts = (~np.isnan(sparse)).sum(axis=0)
+    assert fig.layout.annotations[0].text.startswith(f"a: {counts[0]} of 40 measured")
+    text = fig.layout.updatemenus[0].buttons[2].args[1]["annotations[0].text"]
+    assert text.startswith(f"c: {counts[2]} of 40")
 
 
 def test_inputs_are_not_edited(sparse):
