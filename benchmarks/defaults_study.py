@@ -34,10 +34,9 @@ from fusionbook.fusion import (
     out_of_fold_blocks,
 )
 from fusionbook.molecules import Split, sparsify, split_molecules
-from fusionbook.training import TrainConfig
 
 RESULTS = Path(__file__).parent / "results"
-BASE = dict(scaling="column", reduce=None, n_components=None, head="ridge", head_config=None)
+BASE = dict(scaling="column", reduce=None, n_components=None, head="ridge", head_config=None, n_heads=1)
 HEADS = {
     "F-MT ridge, columns (base)": {},
     "F-MT ridge, block scaling": dict(scaling="block"),
@@ -58,6 +57,10 @@ HEADS = {
     "F-MT network, weight decay 1, CUR 300": dict(
         head="mlp", reduce="cur", n_components=300, head_config=replace(HEAD_CONFIG, weight_decay=1.0)
     ),
+    "F-MT network, weight decay 1, CUR 300, three heads (default)": dict(
+        head="mlp", reduce="cur", n_components=300, n_heads=3
+    ),
+    "F-MT network, weight decay 1, three heads": dict(head="mlp", n_heads=3),
 }
 
 
@@ -94,7 +97,7 @@ class Log:
             self.rows.append(row | self.about)
         self.path.parent.mkdir(exist_ok=True)
         pd.DataFrame(self.rows).round(5).to_csv(self.path, index=False)
-        print(f"rate {rate:g} seed {seed}  {variant:45s} {error.mean():.4f}  ({seconds:.0f} s)", flush=True)
+        print(f"rate {rate:g} seed {seed}  {variant:62s} {error.mean():.4f}  ({seconds:.0f} s)", flush=True)
 
 
 def fused(log, rate, seed, variant, blocks, table, split, study, options=None, training_blocks=None):
@@ -105,7 +108,7 @@ def fused(log, rate, seed, variant, blocks, table, split, study, options=None, t
     log.add(rate, seed, variant, head.predict(blocks.take(study)), started)
 
 
-def one_rate(log, full, split, study, rate, seed, no_fold, config):
+def one_rate(log, full, split, study, rate, seed, no_fold):
     """Train the encoders of one label rate, then try every head on them."""
     table = full if rate == 1 else sparsify(full, rate, seed=seed)
     studied = full.select(study)
@@ -117,12 +120,12 @@ def one_rate(log, full, split, study, rate, seed, no_fold, config):
         time.perf_counter(),
     )
     started = time.perf_counter()
-    single = SingleTask(config, seed=seed).fit(table, split)
+    single = SingleTask(seed=seed).fit(table, split)
     log.add(rate, seed, "ST", single.predict(studied).to_numpy(), started)
     started = time.perf_counter()
-    multi = MultiTask(config, seed=seed).fit(table, split)
+    multi = MultiTask(seed=seed).fit(table, split)
     log.add(rate, seed, "MT", multi.predict(studied).to_numpy(), started)
-    untrained = UntrainedEncoders(config=config, seed=seed).fit(table, split)
+    untrained = UntrainedEncoders(seed=seed).fit(table, split)
     blocks = {"ST": single.embed(table), "MT": multi.embed(table), "untrained": untrained.embed(table)}
     combinations = {
         "control: untrained encoders, ridge": ["untrained"],
@@ -189,7 +192,7 @@ def main():
     split, study = split_off_study(full, args.seed)
     about = dict(molecules=args.molecules, n_train=len(split.train), n_study=len(study))
     log = Log(full, study, RESULTS / f"defaults_{args.rate:g}.csv", about)
-    one_rate(log, full, split, study, args.rate, args.seed, args.no_fold, TrainConfig())
+    one_rate(log, full, split, study, args.rate, args.seed, args.no_fold)
 
 
 if __name__ == "__main__":

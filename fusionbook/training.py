@@ -7,7 +7,7 @@ __all__ = ['FORMAT', 'FORMAT_VERSION', 'masked_loss', 'label_weights', 'TrainCon
            'MatrixInputs', 'predict_rows', 'fit_module', 'TrainedNetwork', 'build_network', 'target_scale',
            'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network', 'unpack_network']
 
-# %% ../nbs/05_training.ipynb #29c00731
+# %% ../nbs/05_training.ipynb #7d06b148
 import hashlib
 import json
 import os
@@ -46,7 +46,7 @@ from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
 
-# %% ../nbs/05_training.ipynb #b1683771
+# %% ../nbs/05_training.ipynb #6f9ab884
 def masked_loss(
     Y_hat: torch.Tensor,  # (b, t) predictions on the standardised scale
     Y: torch.Tensor,  # (b, t) targets on the standardised scale, NaN = unmeasured
@@ -69,7 +69,7 @@ def label_weights(
     """Weigh each label by 1 / (t * labels of its task), so that every task counts the same. Returns shape (t,)."""
     return 1 / (Y.shape[1] * np.maximum((~np.isnan(Y)).sum(axis=0), 1))
 
-# %% ../nbs/05_training.ipynb #c000dbdf
+# %% ../nbs/05_training.ipynb #a674c815
 @dataclass(frozen=True)
 class TrainConfig:
     """How an encoder and its head are built and trained; frozen and checked.
@@ -115,7 +115,7 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0)
         check_choice("readout", self.readout, READOUTS)
 
-# %% ../nbs/05_training.ipynb #2e08502a
+# %% ../nbs/05_training.ipynb #7eb48925
 def count_steps(
     n_train: int,  # training rows
     config: TrainConfig,  # gives batch size, epochs and limits
@@ -142,7 +142,7 @@ def learning_rate(
     share = (step - warm) / max(steps - 1 - warm, 1)
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
-# %% ../nbs/05_training.ipynb #96435a92
+# %% ../nbs/05_training.ipynb #11a7e7ad
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -172,7 +172,7 @@ class History:
         before = self.valid_loss[:-recent].min(axis=0)
         return (self.best_step == self.step[-1]) & (self.valid_loss[-1] < 0.99 * before)
 
-# %% ../nbs/05_training.ipynb #e506bc60
+# %% ../nbs/05_training.ipynb #47b813ab
 class MatrixInputs:
     """Rows of a matrix as inputs for the loop: `batch(rows)` returns shape (b, d)."""
 
@@ -191,7 +191,7 @@ def predict_rows(
     module: nn.Module,  # takes inputs.batch(rows)
     inputs: GraphStore | MatrixInputs,  # n rows
     rows: np.ndarray | None = None,  # rows wanted; None: all
-    batch_size: int = 256,  # rows at a time
+    batch_size: int = 64,  # rows at a time; more molecules no longer fit the processor's cache, rows of a matrix do
 ) -> np.ndarray:  # (len(rows), t)
     """Apply a module to rows in batches, without gradients or dropout: shape (len(rows), t)."""
     rows = np.arange(len(inputs)) if rows is None else np.asarray(rows)
@@ -200,7 +200,7 @@ def predict_rows(
         parts = [module(inputs.batch(rows[i : i + batch_size])) for i in range(0, len(rows), batch_size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/05_training.ipynb #bd01275f
+# %% ../nbs/05_training.ipynb #cbcceabc
 class _Keeper:
     """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
 
@@ -238,13 +238,13 @@ class _Shuffled:
         self.queue = self.queue[self.batch_size :]
         return batch
 
-# %% ../nbs/05_training.ipynb #fde7425e
+# %% ../nbs/05_training.ipynb #0749d9ea
 def _validation_loss(module, inputs, Y, valid):
     """Mean squared error of each task on its measured validation rows."""
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
-# %% ../nbs/05_training.ipynb #cc7882b5
+# %% ../nbs/05_training.ipynb #99557388
 def fit_module(
     module: nn.Module,  # its weights are trained in place
     inputs: GraphStore | MatrixInputs,  # n rows
@@ -284,7 +284,7 @@ def fit_module(
             break
     return _result(rounds, keeper, steps)
 
-# %% ../nbs/05_training.ipynb #e508546f
+# %% ../nbs/05_training.ipynb #2b6fb9f4
 def _one_step(module, optimiser, inputs, Y, rows, weight, n_train):
     module.train()
     optimiser.zero_grad(set_to_none=True)
@@ -312,7 +312,7 @@ def _result(rounds, keeper, steps):
     history = History(np.array(done), np.array(train_loss), np.array(valid_loss), keeper.step[:-1], steps)
     return states, number, history
 
-# %% ../nbs/05_training.ipynb #5728f249
+# %% ../nbs/05_training.ipynb #96b09669
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network with its best states, its target scale and its history; predicts in original units."""
@@ -356,7 +356,7 @@ class TrainedNetwork:
         """Trainable weights of one state."""
         return sum(weights.numel() for weights in self.network.parameters())
 
-# %% ../nbs/05_training.ipynb #53194371
+# %% ../nbs/05_training.ipynb #ed9517f0
 class _HeadLayer(nn.Module):
     """A network cut off at the last hidden layer of its head."""
 
@@ -367,7 +367,7 @@ class _HeadLayer(nn.Module):
     def forward(self, batch):
         return self.network.head.hidden(self.network.encoder(batch))
 
-# %% ../nbs/05_training.ipynb #f32af2a5
+# %% ../nbs/05_training.ipynb #b040d05c
 def build_network(
     t: int,  # outputs
     config: TrainConfig,  # widths and depth
@@ -410,7 +410,7 @@ def target_scale(
         raise InputError(f"task {task!r}: its labels are so large that their spread overflows; use another unit.")
     return mean, std
 
-# %% ../nbs/05_training.ipynb #29e7be11
+# %% ../nbs/05_training.ipynb #0314e603
 def fit_network(
     store: GraphStore,  # n molecules
     Y: np.ndarray,  # (n, t) original units, NaN = unmeasured
@@ -444,7 +444,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-# %% ../nbs/05_training.ipynb #fb775200
+# %% ../nbs/05_training.ipynb #00c0d43a
 def _fit_job(job, steps_done, number):
     def report(step):
         steps_done[number] = step
@@ -492,7 +492,7 @@ def fit_many(
     _warn_unfinished(trained)
     return trained
 
-# %% ../nbs/05_training.ipynb #703e7119
+# %% ../nbs/05_training.ipynb #173fd52e
 def _n_labelled(job):
     train = np.asarray(job["train"])
     return int((~np.isnan(job["Y"][train])).any(axis=1).sum())
@@ -509,7 +509,7 @@ def _warn_unfinished(trained):
             stacklevel=3,
         )
 
-# %% ../nbs/05_training.ipynb #f54c6a3d
+# %% ../nbs/05_training.ipynb #ca4831f6
 FORMAT = "fusionbook-model"
 FORMAT_VERSION = 1
 
@@ -541,7 +541,7 @@ def write_model(
         os.replace(part, path / name)
     return path
 
-# %% ../nbs/05_training.ipynb #778343c0
+# %% ../nbs/05_training.ipynb #4df15571
 def read_model(
     path: str | Path,  # folder written by `write_model`
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # description, weights by name
@@ -572,7 +572,7 @@ def read_model(
         )
     return config, _read_weights(path / "weights.safetensors", config["sha256"])
 
-# %% ../nbs/05_training.ipynb #b96b5506
+# %% ../nbs/05_training.ipynb #40d7d3be
 def _read_weights(path, sha256):
     """Read all bytes at once: a memory-mapped file would crash the program if somebody saved over it."""
     try:
@@ -609,7 +609,7 @@ def pack_network(
     )
     return description, tensors
 
-# %% ../nbs/05_training.ipynb #c1090999
+# %% ../nbs/05_training.ipynb #2ad7e30f
 def _empty_network(description, config, encoder, state):
     """Build the network that a state belongs to."""
     if encoder is None:
@@ -626,7 +626,7 @@ def _empty_network(description, config, encoder, state):
         raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
     return network
 
-# %% ../nbs/05_training.ipynb #c4eb17aa
+# %% ../nbs/05_training.ipynb #6331f738
 def unpack_network(
     description: dict,  # from `pack_network`
     tensors: dict[str, torch.Tensor],  # all tensors of the model

@@ -62,6 +62,63 @@ def test_embeddings_follow_the_input_rows(fused, single):
     )
 
 
+def test_every_form_of_input_gives_the_same_rows(single, tmp_path):
+    texts = ["CCCO", " CCN ", "C1CC", None, "", "c1ccccc1 benzene"]
+    frame = pd.DataFrame({"smiles": texts})
+    frame.to_csv(tmp_path / "six.csv", index=False)
+    lists = [
+        texts,
+        tuple(texts),
+        frame["smiles"],
+        frame["smiles"].astype("string"),
+        np.array(texts, dtype=object),
+    ]
+    with pytest.warns(RowsWarning, match="3 of 6 rows"):
+        expected, blocks = single.predict(frame), single.embed(frame)
+    assert expected.isna().all(axis=1).tolist() == [False, False, True, True, True, False]
+    assert blocks.smiles == ("CCCO", "CCN", "C1CC", "", "", "c1ccccc1 benzene")
+    for form in (*lists, iter(texts), tmp_path / "six.csv"):
+        with pytest.warns(RowsWarning, match=r"3 of 6 rows(.|\n)*row 2 'C1CC': not valid SMILES"):
+            out = single.predict(form)
+        np.testing.assert_allclose(out, expected, rtol=1e-6)
+    for form in lists:
+        with pytest.warns(RowsWarning) as told:
+            found = single.embed(form)
+        assert told[0].filename == __file__
+        assert found.smiles == blocks.smiles
+        assert_array(found.concatenate(), blocks.concatenate(), rtol=1e-5, atol=1e-7)
+    with pytest.raises(
+        InputError, match=r"2 of 3 rows(.|\n)*row 1 'C1CC': not valid(.|\n)*row 2 ''.*no.*text"
+    ):
+        single.predict(["C", "C1CC", 5], on_error="raise")
+    with pytest.raises(InputError, match="No row has a usable molecule"):
+        single.embed(["?", ""])
+    with pytest.raises(InputError, match="at least one"):
+        single.predict([])
+    for molecules in (["C"], frame):
+        with pytest.raises(InputError, match="on_error"):
+            single.predict(molecules, on_error="ignore")
+
+
+def test_a_list_is_parsed_once_and_not_spelled_canonically(single, monkeypatch):
+    calls = []
+    parse = Chem.MolFromSmiles
+    monkeypatch.setattr(Chem, "MolFromSmiles", lambda *args: calls.append(args[0]) or parse(*args))
+    monkeypatch.setattr(Chem, "MolToSmiles", None)
+    texts = ["C" * n + "CC(=O)NCC#N" for n in range(1, 41)]
+    single.predict(texts)
+    calls.clear()
+    single.predict(texts)
+    assert calls == texts
+
+
+def test_members_that_do_not_exist_are_refused(single, fused):
+    for model in (single, fused):
+        assert model.embed(["CCO"], member=1).names == ["mass", "tpsa", "logP"]
+        with pytest.raises(InputError, match="member"):
+            model.embed(["CCO"], member=2)
+
+
 def test_order_of_molecules_does_not_matter(fused, table):
     rows = np.random.default_rng(0).permutation(table.n)
     np.testing.assert_allclose(

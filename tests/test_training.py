@@ -22,6 +22,7 @@ from fusionbook.training import (
     label_weights,
     learning_rate,
     masked_loss,
+    predict_rows,
     read_model,
     write_model,
 )
@@ -115,6 +116,20 @@ def test_parallel_trainings_equal_sequential_ones(small_config, table, split):
         two = fit_many(jobs, n_jobs=2, progress=False)
     for a, b in zip(one, two):
         np.testing.assert_allclose(a.predict(store), b.predict(store), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 256])
+def test_the_size_of_a_batch_changes_no_prediction(batch_size):
+    store = pack_graphs(["C" * (k % 13 + 1) + "ONS"[k % 3] for k in range(150)])
+    encoder = DMPNN(d_h=12)
+    expected = predict_rows(encoder, store)
+    np.testing.assert_allclose(
+        predict_rows(encoder, store, batch_size=batch_size), expected, rtol=1e-5, atol=1e-6
+    )
+    rows = np.array([149, 0, 70, 0])
+    np.testing.assert_allclose(
+        predict_rows(encoder, store, rows, batch_size=3), expected[rows], rtol=1e-5, atol=1e-6
+    )
 
 
 def test_global_random_state_is_left_alone(small_config):
