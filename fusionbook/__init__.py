@@ -22,6 +22,16 @@ _MODULE_OF = {
     "FusedMultiTask": "fusion",
     "compare": "fusion",
     "load_model": "fusion",
+    "leverage_scores": "cur",
+    "choose_rank": "cur",
+    "pca": "cur",
+    "block_leverage": "cur",
+    "transfer_matrix": "connections",
+    "connection_network": "connections",
+    "feature_card": "explain",
+    "applicability_domain": "explain",
+    "fit_intervals": "explain",
+    "describe": "plots",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

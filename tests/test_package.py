@@ -142,6 +142,16 @@ def test_public_names_load_and_are_documented():
         "FusedMultiTask",
         "compare",
         "load_model",
+        "leverage_scores",
+        "choose_rank",
+        "pca",
+        "block_leverage",
+        "transfer_matrix",
+        "connection_network",
+        "feature_card",
+        "applicability_domain",
+        "fit_intervals",
+        "describe",
     }
     for name in names:
         assert len(getattr(fusionbook, name).__doc__) > 60
