@@ -7,8 +7,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -77,16 +80,18 @@ def test_help_of_every_command_has_examples(capsys):
 
 
 def test_help_tells_the_true_defaults(capsys):
-    config = fusionbook.TrainConfig()
+    config = fusionbook.SingleTask.default_config
+    many = fusionbook.MultiTask.default_config
     app.main(["train", "--help"])
     words = " ".join(capsys.readouterr().out.split())
     for option, value in (
         ("--epochs", config.epochs),
-        ("--min-steps", config.min_steps),
+        ("--min-steps", f"{config.min_steps}; MT: {many.min_steps}"),
         ("--width", config.d_h),
     ):
         assert re.search(rf"{option} N [^-]*\(default: {value}\)", words), option
-    assert config.d_h == config.head_width
+    assert config.d_h == config.head_width == many.d_h == many.head_width
+    assert config.epochs == many.epochs
 
 
 def test_help_needs_neither_torch_nor_plotly():
@@ -122,9 +127,12 @@ def test_predict_keeps_rows_and_columns_and_equals_the_library(files, run):
     out = files / "made" / "predictions.csv"
     code, _, err = run("predict", files / "model", files / "new.csv", "--out", out, "--spread")
     assert code == 0
-    assert "note: 2 of 4 rows could not be read" in err
+    assert "note: 2 of 4 rows could not be read; column 'problem' says why" in err
+    assert "first: row 1, counted from 0 (not valid SMILES syntax)" in err
+    assert sorted(path.name for path in out.parent.iterdir()) == ["predictions.csv"]
     written = pd.read_csv(out, dtype={"code": str}, keep_default_na=False)
     assert list(written.columns) == [
+        "row",
         "code",
         "smiles",
         "remark",
@@ -134,17 +142,19 @@ def test_predict_keeps_rows_and_columns_and_equals_the_library(files, run):
         "logP spread",
         "problem",
     ]
+    assert written["row"].tolist() == [0, 1, 2, 3]
     assert written["code"].tolist() == ["001", "002", "003", "004"]
     assert written["remark"].tolist() == ["x", "y", "z", ""]
     assert written["problem"].tolist() == ["", "not valid SMILES syntax", "the SMILES cell is empty", ""]
     expected = fusionbook.load_model(files / "model").predict(["CCO", "c1ccccc1"], spread=True)
-    got = written.loc[[0, 3]].iloc[:, 3:7].astype(float).to_numpy()
+    got = written.loc[[0, 3]].iloc[:, 4:8].astype(float).to_numpy()
     assert_array(got, expected.to_numpy(), rtol=5e-6)
-    assert (written.loc[[1, 2]].iloc[:, 3:7] == "").all(axis=None)
+    assert (written.loc[[1, 2]].iloc[:, 4:8] == "").all(axis=None)
 
 
 def test_predict_reads_and_writes_parquet_and_keeps_types(files, run):
     frame = pd.DataFrame({"number": [3, 4], "structure": ["CCO", "CCN"], "logP predicted": [0.0, 1.0]})
+    frame["problem"] = ["none", "some"]
     frame.to_parquet(files / "new.parquet")
     out = files / "predictions.parquet"
     code, _, err = run(
@@ -152,7 +162,9 @@ def test_predict_reads_and_writes_parquet_and_keeps_types(files, run):
     )
     assert (code, err) == (0, "")
     written = pd.read_parquet(out)
-    assert list(written.columns) == [*frame.columns, "mass (g/mol) predicted", "logP predicted 2"]
+    new = ["mass (g/mol) predicted", "logP predicted 2", "problem 2"]
+    assert list(written.columns) == ["row", *frame.columns, *new]
+    assert written["problem 2"].isna().all()
     pd.testing.assert_frame_equal(written[frame.columns.tolist()], frame)
 
 
@@ -171,11 +183,105 @@ def test_embed_equals_the_library(files, run, ending):
     else:
         frame = pd.read_csv(out) if ending == ".csv" else pd.read_parquet(out)
         smiles = frame["smiles"].fillna("").tolist()
-        Z = frame.drop(columns="smiles").to_numpy()
-        assert frame.columns[1] == "mass 0"
+        Z = frame.drop(columns=["row", "smiles"]).to_numpy()
+        assert frame.columns[:3].tolist() == ["row", "smiles", "mass 0"]
+        rejected = pd.read_csv(f"{out}.rejected.csv", keep_default_na=False)
+        assert rejected["row"].tolist() == [1, 2] and f"{out}.rejected.csv" in err
     assert smiles == ["CCO", "not a molecule", "", "c1ccccc1"]
     assert_array(Z[[0, 3]], blocks.concatenate(), rtol=1e-5, atol=1e-7)
     assert np.isnan(Z[[1, 2]]).all()
+
+
+PREDICT = "import sys; from fusionbook import app; sys.exit(app.main())"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_killed_prediction_goes_on_and_ends_the_same(files, run, tmp_path, ending):
+    smiles = ["C" * (1 + i % 9) + "OSN?"[i % 4] for i in range(400)]
+    pd.DataFrame({"id": range(400), "smiles": smiles}).to_csv(tmp_path / "many.csv", index=False)
+    arguments = ["predict", files / "model", tmp_path / "many.csv", "--chunk-rows", "4", "--out"]
+    out, whole = tmp_path / f"out{ending}", tmp_path / f"whole{ending}"
+    command = [sys.executable, "-c", PREDICT, *map(str, arguments), str(out)]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    parts = Path(f"{out}.parts")
+    limit = time.monotonic() + 120
+    while len(list(parts.glob("rows-*.parquet"))) < 5 and time.monotonic() < limit:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert parts.is_dir() and not out.exists()
+
+    code, _, err = run(*arguments[:-1], "--out", out, "--spread")
+    assert code == 2 and "another model or other options" in err and "--restart" in err
+    code, _, err = run(*arguments, out)
+    done = int(re.search(r"note: (\d+) of 400 rows were there already", err).group(1))
+    assert code == 0 and 20 <= done < 400
+    assert "note: 100 of 400 rows could not be read" in err
+    assert run(*arguments, whole)[0] == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_a_stopped_run_is_resumed_or_started_afresh(files, run, tmp_path, monkeypatch, command):
+    frame = pd.DataFrame({"smiles": ["C" * n + "O" for n in range(1, 10)]})
+    frame.to_csv(tmp_path / "nine.csv", index=False)
+    arguments = [command, files / "model", tmp_path / "nine.csv", "--out", tmp_path / "out.parquet"]
+    arguments += ["--chunk-rows", "2"]
+    kind = fusionbook.FusedMultiTask
+    method, seen, stop_at = getattr(kind, command), [], [6]
+
+    def stopping(self, molecules, **options):
+        seen.extend(text for text in molecules if text != "C")
+        if len(seen) == stop_at[0]:
+            raise KeyboardInterrupt
+        return method(self, molecules, **options)
+
+    def again(stop, *more):
+        seen.clear()
+        stop_at[0] = stop
+        return run(*arguments, *more)
+
+    monkeypatch.setattr(kind, command, stopping)
+    code, _, err = again(6)
+    assert code == 130 and "the same command goes on" in err
+    code, _, err = again(None)
+    assert code == 0 and "note: 4 of 9 rows were there already" in err
+    assert seen == frame["smiles"].tolist()[4:]
+    first = (tmp_path / "out.parquet").read_bytes()
+    assert again(6)[0] == 130
+    code, _, err = again(None, "--restart")
+    assert (code, err) == (0, "")
+    assert seen == frame["smiles"].tolist()
+    assert (tmp_path / "out.parquet").read_bytes() == first
+
+
+def test_the_size_of_a_chunk_changes_nothing(files, run, tmp_path):
+    frame = pd.DataFrame({"smiles": ["C(", "", *("C" * n for n in range(1, 8)), "C1", "N"]})
+    frame.to_csv(tmp_path / "odd.csv", index=False)
+    read = []
+    for rows in (1, 2, 100):
+        out = tmp_path / f"{rows}.csv"
+        code, _, err = run(
+            "predict", files / "model", tmp_path / "odd.csv", "--out", out, "--chunk-rows", rows
+        )
+        assert code == 0 and "3 of 11 rows" in err
+        read.append(pd.read_csv(out))
+    assert read[0]["problem"].notna().tolist() == [True, True] + [False] * 7 + [True, False]
+    for other in read[1:]:
+        pd.testing.assert_frame_equal(read[0], other, rtol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [("predict", ".csv"), ("predict", ".parquet"), ("embed", ".csv.gz"), ("embed", ".npz")],
+)
+def test_a_file_without_any_molecule_is_refused(files, run, tmp_path, command, ending):
+    (tmp_path / "none.csv").write_text("smiles\n?\nC(\n")
+    code, _, err = run(command, files / "model", tmp_path / "none.csv", "--out", tmp_path / f"out{ending}")
+    assert code == 2
+    assert "No row has a usable molecule" in err and "not valid SMILES" in err and "right column?" in err
+    assert [path.name for path in tmp_path.iterdir()] == ["none.csv"]
 
 
 def test_compare_writes_report_and_errors(files, run):
@@ -259,7 +365,8 @@ def test_quickstart_goes_the_whole_way(files, run, monkeypatch):
     assert run(*shlex.split(command))[0] == 0
     predictions = pd.read_csv(out / "predictions.csv")
     assert predictions["name"].tolist() == list(app.EXAMPLES)
-    assert predictions.drop(columns=["name", "smiles"]).notna().all(axis=None)
+    assert predictions.drop(columns=["name", "smiles", "problem"]).notna().all(axis=None)
+    assert predictions["problem"].isna().all()
 
 
 def test_hidden_labels_spare_the_test_rows():
@@ -679,8 +786,8 @@ def test_a_browser_draws_the_report(evil_report, tmp_path):
 def test_figures_of_the_report_carry_the_numbers_of_the_study(files):
     table = read_molecules(chains().drop(columns="name"))
     split = fusionbook.split_molecules(table, by="random", fractions=(0.6, 0.2, 0.2), seed=0)
-    config = fusionbook.TrainConfig(d_h=16, head_width=16, min_steps=40, epochs=1)
-    study = app.run_comparison(table, split, config, n_jobs=1)
+    changes = dict(d_h=16, head_width=16, min_steps=40, epochs=1)
+    study = app.run_comparison(table, split, changes, n_jobs=1)
     page = Page(app.write_report(files / "study.html", study).read_text(encoding="utf-8"))
     wanted = {
         "data-errors",
