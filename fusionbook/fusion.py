@@ -9,7 +9,7 @@ __all__ = ['MULTITASK_CONFIG', 'REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS
            'fit_network_head', 'UntrainedEncoders', 'out_of_fold_blocks', 'fused_blocks', 'fit_fused_head',
            'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor', 'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #14238549
+# %% ../nbs/08_fusion.ipynb #8e08572d
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
-# %% ../nbs/08_fusion.ipynb #49353337
+# %% ../nbs/08_fusion.ipynb #ae6574a6
 from .core import InputError
 from .core import ModelFileError
 from .core import RowsWarning
@@ -69,7 +69,7 @@ from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #e9aea6d1
+# %% ../nbs/08_fusion.ipynb #3a1715d0
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -99,7 +99,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #65d18690
+# %% ../nbs/08_fusion.ipynb #80829175
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -141,7 +141,7 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #c23b611a
+# %% ../nbs/08_fusion.ipynb #2d1297ca
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
@@ -161,7 +161,7 @@ def _start_fit(model, table, split):
     rows = np.concatenate([split.train, split.valid])
     model.seen_ = np.unique(molecule_keys([table.canonical[i] for i in rows]))
 
-# %% ../nbs/08_fusion.ipynb #e8d16e36
+# %% ../nbs/08_fusion.ipynb #19938362
 def _read_input(model, molecules, on_error):
     """Read molecules in any form: the k graphs, the input row of each (k,), and the SMILES of all n input rows."""
     _check_fitted(model)
@@ -202,7 +202,7 @@ def _aligned_blocks(blocks, rows, smiles):
         wide[name][rows] = Z
     return EmbeddingBlocks(wide, smiles)
 
-# %% ../nbs/08_fusion.ipynb #abc95059
+# %% ../nbs/08_fusion.ipynb #7bec4fd0
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -244,7 +244,7 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #1e8b5885
+# %% ../nbs/08_fusion.ipynb #463eb103
 def _plain_options(model):
     """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
     options = {}
@@ -266,7 +266,7 @@ def _options_from(plain):
 def _config(model):
     return model.config if model.config is not None else model.default_config
 
-# %% ../nbs/08_fusion.ipynb #7152e804
+# %% ../nbs/08_fusion.ipynb #f5656398
 class TrainedEncoders(EncoderModel):
     """What `SingleTask` and `MultiTask` share: how their networks are configured."""
 
@@ -289,7 +289,7 @@ class TrainedEncoders(EncoderModel):
         self.encoder = encoder
         self.progress = progress
 
-# %% ../nbs/08_fusion.ipynb #4be75673
+# %% ../nbs/08_fusion.ipynb #a2fe8294
 class SingleTask(TrainedEncoders):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -319,7 +319,7 @@ class SingleTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #1e6110d2
+# %% ../nbs/08_fusion.ipynb #4df7f779
 def _fit_networks(model, table, split, groups, description):
     """Train one network for each group of tasks and each member; return networks[member][group]."""
     check_number("n_models", model.n_models, 1, integer=True)
@@ -334,7 +334,7 @@ def _fit_networks(model, table, split, groups, description):
     trained = fit_many(jobs, model.n_jobs, description, model.progress)
     return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
 
-# %% ../nbs/08_fusion.ipynb #637a9992
+# %% ../nbs/08_fusion.ipynb #19e8a4da
 MULTITASK_CONFIG = TrainConfig(batch_size=16, rate_peak=2e-3, min_steps=10_000)
 
 
@@ -362,7 +362,7 @@ class MultiTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #fd32d358
+# %% ../nbs/08_fusion.ipynb #1487fd71
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -384,7 +384,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-# %% ../nbs/08_fusion.ipynb #81a03a1b
+# %% ../nbs/08_fusion.ipynb #251fde26
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -413,7 +413,7 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #f251603a
+# %% ../nbs/08_fusion.ipynb #ff0cf8a9
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
@@ -424,7 +424,7 @@ def _cur_scaler(Z, block_of, scaling, n_components, seed):
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #63eac5ce
+# %% ../nbs/08_fusion.ipynb #c47c69ec
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -459,7 +459,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #7137776d
+# %% ../nbs/08_fusion.ipynb #4a4fc3da
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -479,7 +479,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-# %% ../nbs/08_fusion.ipynb #a561fd40
+# %% ../nbs/08_fusion.ipynb #eb0181fa
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -510,7 +510,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #4200881f
+# %% ../nbs/08_fusion.ipynb #b461613d
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -532,7 +532,7 @@ class TaskStates(nn.Module):
 def _new_head(width, t, config):
     return Head(width, t, config.head_width, config.head_layers, config.dropout)
 
-
+# %% ../nbs/08_fusion.ipynb #5051eb78
 def fit_network_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -570,7 +570,7 @@ def _fit_one_head(inputs, targets, train, valid, config, seed):
         module.load_state_dict(states[kept])
     return heads, np.searchsorted(used, number[:t]), history
 
-# %% ../nbs/08_fusion.ipynb #6760b1d8
+# %% ../nbs/08_fusion.ipynb #d0b5e9b4
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -608,7 +608,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #7c05c3c1
+# %% ../nbs/08_fusion.ipynb #9f053d4e
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -627,7 +627,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #8db6ce5a
+# %% ../nbs/08_fusion.ipynb #0e7fb283
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -666,7 +666,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #106e846c
+# %% ../nbs/08_fusion.ipynb #f02c61bd
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -700,7 +700,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #4b1fe239
+# %% ../nbs/08_fusion.ipynb #d09fd44b
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -726,7 +726,7 @@ def fit_fused_head(
         module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed, options["n_heads"])
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #1308cc63
+# %% ../nbs/08_fusion.ipynb #a126867c
 class FusedParts(PropertyModel):
     """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
 
@@ -753,7 +753,7 @@ class FusedParts(PropertyModel):
     def _restore(self, description, tensors, encoder):
         _restore_fused(self, description, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #ac806892
+# %% ../nbs/08_fusion.ipynb #0b1e904b
 class FusedModel(FusedParts):
     """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
@@ -797,14 +797,14 @@ class FusedModel(FusedParts):
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #c42702dc
+# %% ../nbs/08_fusion.ipynb #8045bb71
 def _take_over(model, table, split, encoders):
     """Refuse encoders that have seen test molecules; remember what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
         model.seen_ = np.union1d(model.seen_, one.seen_)
 
-# %% ../nbs/08_fusion.ipynb #8bb13d1c
+# %% ../nbs/08_fusion.ipynb #ff2a46dc
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -841,7 +841,7 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-# %% ../nbs/08_fusion.ipynb #e871f1a0
+# %% ../nbs/08_fusion.ipynb #be138952
 def _fit_heads(model, table, split, encoders):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
@@ -880,7 +880,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #d4d1a6e4
+# %% ../nbs/08_fusion.ipynb #7a8ae4a9
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -910,7 +910,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #e025518a
+# %% ../nbs/08_fusion.ipynb #4838c23c
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -950,7 +950,7 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #53fa10e0
+# %% ../nbs/08_fusion.ipynb #535f0e5b
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
@@ -1004,7 +1004,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #0e52429e
+# %% ../nbs/08_fusion.ipynb #9bb9f7bf
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -1015,7 +1015,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-# %% ../nbs/08_fusion.ipynb #b03cee43
+# %% ../nbs/08_fusion.ipynb #b0b0059a
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,
