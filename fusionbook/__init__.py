@@ -32,6 +32,7 @@ _MODULE_OF = {
     "applicability_domain": "explain",
     "fit_intervals": "explain",
     "describe": "plots",
+    "explore": "widgets",
 }
 
 __all__ = ["__version__", *_MODULE_OF]

@@ -152,6 +152,7 @@ def test_public_names_load_and_are_documented():
         "applicability_domain",
         "fit_intervals",
         "describe",
+        "explore",
     }
     for name in names:
         assert len(getattr(fusionbook, name).__doc__) > 60

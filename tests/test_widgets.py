@@ -1,0 +1,594 @@
+"""The views without a browser: every trait, every callback, hostile names, and the states in which nothing can be shown."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fusionbook import widgets
+from fusionbook.core import InputError
+from fusionbook.datasets import load_xtb
+from fusionbook.explain import applicability_domain
+from fusionbook.fusion import HEAD_CONFIG, FusedMultiTask, MultiTask, SingleTask
+from fusionbook.molecules import MoleculeTable, Task, split_molecules
+from fusionbook.training import TrainConfig
+from fusionbook.widgets import (
+    ConnectionExplorer,
+    EmbeddingExplorer,
+    FusionLab,
+    LeverageExplorer,
+    MoleculeInspector,
+    PropertyPicker,
+    Study,
+    explore,
+)
+
+TINY = TrainConfig(d_h=24, head_width=16, min_steps=60, max_steps=60)
+HEAD = replace(HEAD_CONFIG, min_steps=60, max_steps=60)
+HOSTILE = "<img src=x onerror=alert(1)>"
+VIEWS = widgets.VIEWS
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    table = load_xtb().select(range(120)).only(["gap", "dipole", "logp"])
+    Y = table.Y.copy()
+    Y[::4, 0] = np.nan
+    table = replace(table, Y=Y)
+    split = split_molecules(table, seed=0)
+    single = SingleTask(TINY, n_models=2, n_jobs=1, progress=False).fit(table, split)
+    fused = FusedMultiTask(single, head_config=HEAD).fit(table, split)
+    return table, split, {"ST": single, "F-MT": fused}
+
+
+@pytest.fixture
+def study(fitted):
+    return Study(*fitted, background=False)
+
+
+@pytest.fixture(scope="module")
+def hostile():
+    """Hostile names of properties, of the unit and of a text column."""
+    source = load_xtb().select(range(60)).only(["gap", "dipole"])
+    tasks = (Task(HOSTILE, HOSTILE), Task("<script>alert(2)</script>", "D"))
+    extra = pd.DataFrame({"name": [HOSTILE] * 60})
+    table = MoleculeTable(source.smiles, source.Y, tasks, extra=extra)
+    split = split_molecules(table, seed=0)
+    single = SingleTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False).fit(table, split)
+    fused = FusedMultiTask(single, head_config=replace(HEAD, min_steps=20, max_steps=20)).fit(table, split)
+    return table, split, {HOSTILE: single, "<b>F</b>": fused}
+
+
+def fire(canvas, event, points, selector=None):
+    """Do what the page does: hand a message of plotly's to the figure; `points` are (trace, point, x, y)."""
+    canvas._js2py_pointsCallback = {
+        "event_type": event,
+        "points": {
+            "trace_indexes": [one[0] for one in points],
+            "point_indexes": [one[1] for one in points],
+            "xs": [one[2] if len(one) > 2 else 0 for one in points],
+            "ys": [one[3] if len(one) > 3 else 0 for one in points],
+        },
+        "device_state": {
+            "alt": False,
+            "ctrl": False,
+            "meta": False,
+            "shift": False,
+            "button": 0,
+            "buttons": 1,
+        },
+        "selector": selector,
+    }
+
+
+LASSO = {"type": "lasso", "selector_state": {"xs": [0, 1], "ys": [0, 1]}}
+
+
+def texts_of(widget):
+    """All text of a view that a page would read as HTML."""
+    own = widget.value if type(widget).__name__ == "HTML" else ""
+    return own + "".join(texts_of(child) for child in getattr(widget, "children", ()))
+
+
+# Study
+
+
+def test_study_checks_and_announces(study):
+    heard = []
+    study.observe(lambda change: heard.append(change["name"]), ["selection", "hovered", "k", "measure"])
+    study.selection = np.array([3, 14, 3])
+    study.hovered = 5
+    study.k = 2
+    study.measure = "rsa"
+    assert study.selection == (3, 14)
+    assert heard == ["selection", "hovered", "k", "measure"]
+    for name, bad, words in (
+        ("selection", [120], "from 0 to 119"),
+        ("selection", "CCO", "row numbers"),
+        ("hovered", 120, "hovered"),
+        ("k", 0, "`k`"),
+        ("measure", "ccka", "cka"),
+        ("model", "MT", "no model"),
+        ("properties", ["gapp"], "Did you mean 'gap'"),
+        ("models", {"a": 3}, "int"),
+        ("models", {"a": SingleTask()}, "not fitted"),
+    ):
+        before = getattr(study, name)
+        with pytest.raises(InputError, match=re.escape(words)):
+            setattr(study, name, bad)
+        assert getattr(study, name) == before
+    assert len(heard) == 4
+
+
+def test_selected_frame_holds_measured_and_predicted(study):
+    assert len(study.selected_frame()) == 0
+    study.selection = [7, 4]
+    frame = study.selected_frame()
+    table, model = study.table, study.models["F-MT"]
+    assert frame.index.tolist() == [7, 4] and frame.index.name == "row"
+    assert frame["smiles"].tolist() == [table.smiles[7], table.smiles[4]]
+    expected = model.predict(table)["dipole"].to_numpy()[[7, 4]]
+    np.testing.assert_allclose(frame["dipole (D) by F-MT"], expected, rtol=1e-5)
+    study.predictions("F-MT")
+    np.testing.assert_allclose(study.selected_frame()["dipole (D) by F-MT"], expected, rtol=1e-5)
+    assert np.isnan(frame["gap (eV)"].loc[4])
+
+
+def test_a_new_table_drops_what_belonged_to_the_old(study):
+    study.selection = [3]
+    study.embedding("F-MT")
+    study.table = study.table.select(range(20))
+    assert study.models == {} and study.split is None and study.selection == () and study.model == ""
+    assert not study.ready("embedding", "F-MT")
+
+
+def test_split_of_another_table_is_refused(study):
+    with pytest.raises(InputError, match="another table"):
+        Study(study.table.select(range(10)), study.split)
+
+
+def test_results_are_computed_once(study):
+    calls = []
+    first = study.keep(("x",), lambda: calls.append(1) or object())
+    assert study.keep(("x",), lambda: calls.append(1) or object()) is first and calls == [1]
+    study.models = {"ST": study.models["ST"]}
+    assert study.keep(("x",), lambda: calls.append(1) or 3) == 3
+
+
+def test_background_work_tells_its_result(fitted):
+    study = Study(*fitted, background=True)
+    view = EmbeddingExplorer(study)
+    assert "Computing" in view.status.value
+    for _ in range(100):
+        widgets.wait_for(study)
+        if "have a value" in view.status.value:
+            break
+        time.sleep(0.05)
+    assert len(view.maps) == 1 and "molecules have a value" in view.status.value
+
+
+# EmbeddingExplorer
+
+
+def shown(view):
+    return np.concatenate([np.asarray(trace.customdata) for trace in view.canvas.data[:2]])
+
+
+def test_map_greys_what_is_unmeasured(study):
+    view = EmbeddingExplorer(study)
+    grey, coloured = view.canvas.data[:2]
+    assert sorted(shown(view)) == list(range(120))
+    assert set(grey.customdata) == set(np.flatnonzero(np.isnan(study.table.Y[:, 0])))
+    np.testing.assert_allclose(coloured.marker.color, study.table.Y[np.asarray(coloured.customdata), 0])
+    xy = study.latent("F-MT", None).xy
+    np.testing.assert_allclose(coloured.x, xy[np.asarray(coloured.customdata), 0])
+
+
+def test_every_colour_and_map(study):
+    view = EmbeddingExplorer(study)
+    for kind in widgets.COLOURS:
+        view.colour_by.value = kind
+        assert "fb-error" not in view.status.value, kind
+        own = widgets.colouring(study, kind, "gap", "F-MT").values
+        np.testing.assert_allclose(
+            view.canvas.data[1].marker.color, own[np.asarray(view.canvas.data[1].customdata)]
+        )
+    assert list(view.canvas.data[1].marker.colorbar.ticktext) == ["train", "valid", "test"]
+    view.task.value = "dipole"
+    view.second.value = "logp"
+    assert view.canvas.data[2].visible and "logp" in view.canvas.layout.xaxis2.title.text
+    view.second.value = ""
+    assert view.canvas.data[2].visible is False
+    study.model = "ST"
+    assert view.model.value == "ST"
+
+
+def test_lasso_flows_to_python_and_to_the_other_map(study):
+    view = EmbeddingExplorer(study)
+    other = EmbeddingExplorer(study)
+    view.second.value = "dipole"
+    rows = [int(view.canvas.data[0].customdata[2]), int(view.canvas.data[1].customdata[5])]
+    fire(view.canvas, "plotly_selected", [(0, 2), (1, 5)], LASSO)
+    assert study.selection == tuple(sorted(rows))
+    for canvas, traces in ((view.canvas, 4), (other.canvas, 2)):
+        faded = [int(t.customdata[i]) for t in canvas.data[:traces] for i in t.selectedpoints]
+        assert sorted(faded) == sorted(rows * (traces // 2))
+    fire(view.canvas, "plotly_selected", [], LASSO)
+    assert study.selection == () and view.canvas.data[0].selectedpoints is None
+    fire(view.canvas, "plotly_selected", [(3, 0)], LASSO)
+    assert study.selection == (int(view.canvas.data[3].customdata[0]),)
+    fire(view.canvas, "plotly_deselect", [])
+    assert study.selection == ()
+
+
+def test_hover_draws_and_click_keeps(study):
+    view = EmbeddingExplorer(study)
+    fire(view.canvas, "plotly_hover", [(1, 3)])
+    row = int(view.canvas.data[1].customdata[3])
+    assert study.hovered == row and "<svg" in view.panel.value and f"molecule {row}" in view.panel.value
+    fire(view.canvas, "plotly_click", [(1, 3)])
+    assert study.selection == (row,)
+    fire(view.canvas, "plotly_click", [(1, 3)])
+    assert study.selection == ()
+
+
+def test_find(study):
+    view = EmbeddingExplorer(study)
+    view.find_box.value = study.table.smiles[11]
+    assert 11 in study.selection and "match" in view.status.value
+    view.how.value = "SMARTS"
+    view.find_box.value = "[#7]"
+    from rdkit import Chem
+
+    with_n = [
+        i for i, s in enumerate(study.table.smiles) if any(a.GetAtomicNum() == 7 for a in _atoms(Chem, s))
+    ]
+    assert study.selection == tuple(with_n)
+    view.find_box.value = "[#7"
+    assert "no SMARTS" in view.status.value and study.selection == tuple(with_n)
+    view.how.value = "text"
+    view.find_box.value = "ethanol"
+    assert "no text column" in view.status.value
+
+
+def _atoms(Chem, smiles):
+    return Chem.MolFromSmiles(smiles).GetAtoms()
+
+
+def test_pasted_molecule_lands_on_its_own_point(study):
+    view = EmbeddingExplorer(study)
+    view.second.value = "gap"
+    view.paste_box.value = study.table.smiles[9]
+    for number, block in enumerate((None, "gap")):
+        star = view.canvas.data[4 + number]
+        np.testing.assert_allclose([star.x[0], star.y[0]], study.latent("F-MT", block).xy[9], atol=1e-4)
+        assert len(star.x) == 6 and "molecule 9" in star.text[1]
+    view.paste_box.value = "C1CC"
+    assert "cannot be read" in view.status.value and len(view.canvas.data[4].x) == 0
+    view.clear()
+    assert view.paste_box.value == ""
+
+
+def test_saving(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    view = EmbeddingExplorer(study)
+    assert view.save_selection() is None and "Nothing is selected" in view.status.value
+    study.selection = [1, 2]
+    assert view.save_selection().name == "selection.csv" and view.save_selection().name == "selection-1.csv"
+    assert pd.read_csv("selection.csv")["row"].tolist() == [1, 2]
+    page = view.save_page().read_text()
+    assert "Map of the molecules" in page and 'src="http' not in page and len(page) > 1_000_000
+
+
+def test_more_points_than_can_be_drawn_are_sampled(study, monkeypatch):
+    monkeypatch.setattr(
+        widgets, "shown_rows", lambda n, chosen=(): np.union1d(np.arange(50), np.array(chosen, dtype=int))
+    )
+    study.selection = [100]
+    view = EmbeddingExplorer(study)
+    assert len(shown(view)) == 51 and "51 of 120 molecules are drawn" in view.status.value
+
+
+# LeverageExplorer
+
+
+def test_rank_slider_and_clicks(study):
+    view = LeverageExplorer(study)
+    spectrum = study.spectrum("F-MT")
+    for k in spectrum.ranks[:3]:
+        view.rank.value = k
+        assert study.k == k
+        np.testing.assert_allclose(
+            np.sort(view.canvas.data[0].x), np.sort(spectrum.leverage.curve.loc[k]), rtol=1e-6
+        )
+    study.k = spectrum.ranks[0]
+    assert view.rank.value == spectrum.ranks[0]
+    bar = next(i for i, trace in enumerate(view.canvas.data) if trace.type == "bar")
+    fire(view.canvas, "plotly_click", [(bar, len(view.bars) - 1)])
+    assert study.block == view.bars[-1]
+    own = view.scores[view.scores["block"] == study.block]
+    assert study.feature == own.loc[own["leverage"].idxmax(), "feature"]
+    assert f"{study.block}, feature {study.feature}" in view.panel.value and "<svg" in view.panel.value
+    area = next(i for i, t in enumerate(view.canvas.data) if t.customdata is not None and len(t.customdata))
+    fire(view.canvas, "plotly_click", [(area, 1)])
+    column, feature = view.canvas.data[area].customdata[1]
+    assert study.feature == feature
+    assert view.scores.set_index("column").loc[column, "block"] == study.block
+    view.how.value = "deim"
+    assert "fb-error" not in view.status.value
+
+
+def test_leverage_at_the_highest_rank_is_block_leverage(study):
+    spectrum = study.spectrum("F-MT")
+    scores = spectrum.scores(spectrum.leverage.k)["leverage"]
+    np.testing.assert_allclose(scores, spectrum.leverage.scores["leverage"], rtol=1e-6, atol=1e-9)
+
+
+# ConnectionExplorer
+
+
+def test_cell_and_edge_open_two_spaces(study):
+    view = ConnectionExplorer(study)
+    names = view.found.names
+    assert view.found.ceiling is not None, "two ensemble members give a ceiling"
+    fire(view.canvas, "plotly_click", [(0, 0, 2, 0)])
+    assert view.pair == (names[0], names[2]) and f"{names[0]} → {names[2]}" in view.panel.value
+    assert [trace.type for trace in view.canvas.data] == ["scattergl", "scattergl"]
+    fire(view.canvas, "plotly_selected", [(0, 4), (1, 8)], LASSO)
+    assert study.selection == (4, 8) and list(view.canvas.data[1].selectedpoints) == [4, 8]
+    view.shown.value = "all connections"
+    at = next((i for i, trace in enumerate(view.canvas.data) if trace.name == "connections"), None)
+    if at is not None:
+        fire(view.canvas, "plotly_click", [(at, 0)])
+        assert view.pair == (view.edges["source"].iloc[0], view.edges["target"].iloc[0])
+    view.shown.value = "transfer"
+    assert [trace.type for trace in view.canvas.data] == ["heatmap", "heatmap"]
+
+
+@pytest.mark.parametrize("measure", ["reconstruction", "rsa", "knn"])
+def test_measures(study, measure):
+    view = ConnectionExplorer(study)
+    view.measure.value = measure
+    assert study.measure == measure and view.found.measure == measure and "fb-error" not in view.status.value
+
+
+def test_diagonal_and_unknown_space(study):
+    view = ConnectionExplorer(study)
+    fire(view.canvas, "plotly_click", [(0, 0, 1, 1)])
+    assert view.pair is None
+    view.shown.value = "two spaces"
+    assert "Choose two spaces first" in view.panel.value
+    with pytest.raises(InputError, match="no space"):
+        view.open_pair("gap", "dipol")
+
+
+# MoleculeInspector
+
+
+def test_inspector_against_the_library(study):
+    view = MoleculeInspector(study)
+    assert "Type or paste" in view.cards[0].value
+    view.first.value = "CCCCO"
+    seen = widgets.inspect_molecule(study, "CCCCO", "F-MT", "gap")
+    oracle = applicability_domain(study.models["F-MT"], study.table, study.split, ["CCCCO"]).iloc[0]
+    np.testing.assert_allclose(float(seen.domain["leverage"]), oracle["leverage"], rtol=1e-5)
+    np.testing.assert_allclose(
+        seen.explanation.prediction, study.models["F-MT"].predict(["CCCCO"])["gap"][0], rtol=1e-4
+    )
+    np.testing.assert_allclose(sum(view.canvas.data[0].x), seen.explanation.blocks.sum())
+    low_high = re.search(r"\[(.+), (.+)\]", seen.predictions.loc["gap (eV)", "F-MT"])
+    assert low_high and set(seen.predictions.columns) == {"ST", "F-MT"}
+    view.second.value = "c1ccccc1"
+    assert len(view.canvas.data) == 2 and "<svg" in view.cards[1].value
+    view.first.value = "C1CC"
+    assert "cannot be read" in view.status.value
+    view.second.value = ""
+    study.selection = [3, 9]
+    view.pick()
+    assert view.first.value == study.table.smiles[3] and view.second.value == study.table.smiles[9]
+    study.selection = ()
+    view.pick()
+    assert "Nothing is selected" in view.status.value
+
+
+# PropertyPicker
+
+
+def test_picker(study):
+    view = PropertyPicker(study)
+    view.boxes["dipole"].value = False
+    assert study.properties == ("gap", "logp")
+    study.properties = ["dipole"]
+    assert [box.value for box in view.boxes.values()] == [False, True, False]
+    view.preset.value = "none"
+    assert study.properties == () and "Nothing is picked" in view.panel.value
+    view.preset.value = "with gap"
+    r = pd.DataFrame(study.table.Y, columns=study.table.task_names).corr()["gap"].abs()
+    assert study.properties == tuple(r.index[r >= 0.5])
+    view.filter.value = "LOG"
+    assert list(view.boxes) == ["logp"]
+
+
+def test_picks_that_cannot_be_trained(fitted):
+    table, split, _ = fitted
+    Y = table.Y.copy()
+    Y[6:, 0] = np.nan
+    Y[:, 1] = 3.0
+    table = replace(table, Y=Y)
+    assert "cannot be trained" in widgets.pick_problems(table, ["gap"], split)[0]
+    assert "one value only" in widgets.pick_problems(table, ["dipole"], split)[0]
+    assert widgets.pick_problems(table, [], None)[0].startswith("Nothing is picked")
+
+
+# FusionLab
+
+
+def lab_of(fitted, models=("mean", "ST"), steps=20):
+    lab = FusionLab(Study(*fitted[:2], background=False))
+    for name, box in lab.models.items():
+        box.value = name in models
+    lab.d_h.value, lab.max_steps.value = 16, steps
+    return lab
+
+
+@pytest.mark.parametrize("kind", [SingleTask, MultiTask])
+def test_watched_training_equals_fit(fitted, kind):
+    table, split, _ = fitted
+    config = replace(TINY, d_h=16, min_steps=20, max_steps=20)
+    one = widgets.fit_watched(kind(config, n_models=2, seed=3), table, split)
+    other = kind(config, n_models=2, seed=3, n_jobs=1, progress=False).fit(table, split)
+    np.testing.assert_array_equal(one.predict(table).to_numpy(), other.predict(table).to_numpy())
+    np.testing.assert_array_equal(one.seen_, other.seen_)
+
+
+def test_lab_trains_and_hands_over(fitted):
+    lab = lab_of(fitted, ("mean", "ST", "MT", "F-MT"))
+    lab.train()
+    assert lab.train_button.disabled and not lab.cancel_button.disabled
+    lab.wait()
+    assert list(lab.study.models) == ["mean", "ST", "MT", "F-MT"] and lab.study.model == "F-MT"
+    assert "Done in" in lab.status.value and "mean of all" in lab.results.value
+    assert not lab.train_button.disabled and lab.cancel_button.disabled
+    for name in ("learning curves", "errors by labels", "errors"):
+        lab.shown.value = name
+        assert len(lab.canvas.data) > 0
+
+
+def test_cancelled_training_leaves_nothing(fitted):
+    lab = lab_of(fitted, ("ST",), 100_000)
+    lab.train()
+    time.sleep(0.6)
+    lab.train()
+    assert "cancel it first" in lab.status.value
+    start = time.perf_counter()
+    lab.cancel()
+    lab.wait(10)
+    assert time.perf_counter() - start < 2.5
+    assert lab.study.models == {} and "cancelled" in lab.status.value
+    assert not lab.train_button.disabled
+    assert not [one for one in threading.enumerate() if one is lab._thread and one.is_alive()]
+
+
+def test_failed_training_says_why(fitted):
+    table, split, _ = fitted
+    Y = table.Y.copy()
+    Y[split.train, 0] = 1.0
+    lab = FusionLab(Study(replace(table, Y=Y), split, background=False))
+    lab.max_steps.value, lab.d_h.value = 20, 16
+    lab.train()
+    lab.wait()
+    assert "fb-error" in lab.status.value and "gap" in lab.status.value and lab.study.models == {}
+    lab.study.properties = []
+    lab.train()
+    assert "Pick at least one property" in lab.status.value
+
+
+# Manners
+
+
+@pytest.mark.parametrize("kind", VIEWS, ids=lambda kind: kind.__name__)
+def test_empty_untrained_and_single_property(kind, fitted):
+    table, split, _ = fitted
+    for study in (
+        Study(background=False),
+        Study(table, background=False),
+        Study(table, split, background=False),
+    ):
+        view = kind(study)
+        assert "Unexpected" not in texts_of(view), texts_of(view)[-500:]
+        view.figure()
+        view.close()
+    one = table.only(["dipole"])
+    model = SingleTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False).fit(one, split)
+    view = kind(Study(one, split, {"ST": model}, background=False))
+    assert "Unexpected" not in texts_of(view)
+    if kind is ConnectionExplorer:
+        assert "single block" in view.status.value
+
+
+@pytest.mark.parametrize("kind", VIEWS, ids=lambda kind: kind.__name__)
+def test_hostile_names_stay_text(kind, hostile):
+    study = Study(*hostile, background=False)
+    study.selection = [0, 1]
+    view = kind(study)
+    if isinstance(view, LeverageExplorer):
+        view.click_bar(view.bars[0])
+    if isinstance(view, ConnectionExplorer):
+        view.open_pair(*view.found.names[:2])
+    if isinstance(view, MoleculeInspector):
+        view.pick()
+    if isinstance(view, FusionLab):
+        view.training = widgets.LabTraining(hostile[0], hostile[1], widgets.TrainingPlan(("mean",)))
+        view.training.run()
+        view._finish(view.training)
+    if isinstance(view, EmbeddingExplorer):
+        study.hovered = 3
+        view.second.value = HOSTILE
+        view.paste("CCO")
+    assert "Unexpected" not in texts_of(view)
+    for text in (texts_of(view), str(view.figure().to_plotly_json()["layout"].get("annotations"))):
+        assert "<img" not in text and "<script>alert" not in text and "<b>F" not in text
+    page = view.to_html()
+    assert HOSTILE not in page and "<script>alert(2)" not in page
+
+
+@pytest.mark.parametrize("kind", VIEWS, ids=lambda kind: kind.__name__)
+def test_what_is_drawn_is_what_a_page_loads(kind, study):
+    """A page draws a boxed figure from the widget's stored state, so that state must hold the drawing."""
+    view = kind(study)
+    if isinstance(view, MoleculeInspector):
+        view.first.value = "CCO"
+    stored = view.canvas._widget_data
+    assert [one["type"] for one in stored] == [trace.type for trace in view.canvas.data]
+    assert kind is FusionLab or len(stored) > 0
+
+
+def test_closed_views_stop_listening(study):
+    view = EmbeddingExplorer(study)
+    before = view.panel.value
+    view.close()
+    study.hovered = 3
+    assert view.panel.value == before
+
+
+def test_controls_have_names(study):
+    def walk(widget):
+        yield widget
+        for child in getattr(widget, "children", ()):
+            yield from walk(child)
+
+    for kind in VIEWS:
+        for one in walk(kind(study)):
+            if type(one).__name__ in ("Dropdown", "Button", "Checkbox", "BoundedIntText", "SelectionSlider"):
+                assert one.description, (kind, one)
+            if type(one).__name__ == "Text":
+                assert one.description or one.placeholder
+
+
+def test_only_a_study_is_accepted(fitted):
+    with pytest.raises(InputError, match="must be a Study"):
+        EmbeddingExplorer(fitted[0])
+
+
+def test_explore(fitted, study, tmp_path):
+    board = explore(study)
+    assert list(board.views) == [0]
+    board.tabs.selected_index = 4
+    assert list(board.views) == [0, 4] and isinstance(board.views[4], ConnectionExplorer)
+    assert explore(fitted[0], fitted[1], fitted[2]["F-MT"]).study.model == "FusedMultiTask"
+    path = tmp_path / "few.csv"
+    fitted[0].to_frame().to_csv(path, index=False)
+    assert explore(path).study.table.task_names == fitted[0].task_names
+    board.close()
+
+
+def test_importing_the_package_loads_no_widgets():
+    code = "import sys, fusionbook; print([m for m in ('ipywidgets', 'plotly', 'anywidget') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
