@@ -1,14 +1,16 @@
 # make quickstart   the main job on the bundled table: three kinds of model, a table and report.html
 # make test         everything that must hold: export is a no-op, ruff, pytest, nbdev-test
 # make lab          JupyterLab on the tutorials
+# make benchmark    times and memory of featurisation, leverage and CUR, connections, widgets
 # Each makes .venv first if there is none; make env makes only that.
 
 PYTHON ?= python3
+CHEMPROP ?= # python of an environment with chemprop 2.3.1, for the ratios of make benchmark
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env quickstart test lab readme clean
+.PHONY: env quickstart test lab benchmark readme clean
 
 env: $(READY)
 
@@ -29,6 +31,12 @@ test: $(READY)
 
 lab: $(READY)
 	$(BIN)/fusionbook lab
+
+benchmark: $(READY)
+	$(BIN)/python benchmarks/speed_featurisation.py --chemprop-python "$(CHEMPROP)"
+	$(BIN)/python benchmarks/speed_cur.py
+	$(BIN)/python benchmarks/speed_connections.py
+	$(BIN)/python benchmarks/speed_widgets.py
 
 readme: $(READY)
 	$(BIN)/python .ci/readme.py
