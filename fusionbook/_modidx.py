@@ -745,6 +745,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'fusionbook.plots._scree_layout': ('plots.html#_scree_layout', 'fusionbook/plots.py'),
                                   'fusionbook.plots._sequence': ('plots.html#_sequence', 'fusionbook/plots.py'),
                                   'fusionbook.plots._shared_titles': ('plots.html#_shared_titles', 'fusionbook/plots.py'),
+                                  'fusionbook.plots._smallest_distance': ('plots.html#_smallest_distance', 'fusionbook/plots.py'),
                                   'fusionbook.plots._spread': ('plots.html#_spread', 'fusionbook/plots.py'),
                                   'fusionbook.plots._square': ('plots.html#_square', 'fusionbook/plots.py'),
                                   'fusionbook.plots._strongest': ('plots.html#_strongest', 'fusionbook/plots.py'),

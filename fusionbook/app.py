@@ -9,7 +9,7 @@ __all__ = ['MODEL_NAMES', 'CONTROLS', 'FUSION_MOLECULES', 'MAP_MOLECULES', 'PICT
            'train_command', 'print_errors', 'predict_command', 'embed_command', 'compare_command', 'spread_shares',
            'quickstart_command', 'lab_command', 'build_parser', 'in_options', 'main']
 
-# %% ../nbs/13_app.ipynb #500f344d
+# %% ../nbs/13_app.ipynb #144e7f62
 import argparse
 import hashlib
 import html
@@ -49,7 +49,7 @@ from .molecules import read_molecules
 from .molecules import sparsify
 from .molecules import split_molecules
 
-# %% ../nbs/13_app.ipynb #7df3a6f1
+# %% ../nbs/13_app.ipynb #f0e0757a
 MODEL_NAMES = {
     "mean": "control: the mean of the training labels, whatever the molecule",
     "untrained": "control: ridge on the fused embedding of encoders that were never trained",
@@ -79,7 +79,7 @@ class Study:
             name: [one.history.to_frame(one.tasks) for one in model.networks_[0]] for name, model in trained.items()
         }
 
-# %% ../nbs/13_app.ipynb #a4173b34
+# %% ../nbs/13_app.ipynb #0cef8f88
 def run_comparison(
     table: MoleculeTable,
     split: Split,
@@ -118,7 +118,7 @@ def run_comparison(
     predictions = {name: model.predict(tested)[table.task_names].to_numpy() for name, model in wanted.items()}
     return Study(table, split, wanted, frame, predictions, seconds)
 
-# %% ../nbs/13_app.ipynb #decc209d
+# %% ../nbs/13_app.ipynb #d464fd66
 def _fitting_order(models):
     """Fit ST before F-MT, which takes over its encoders."""
     needed = set(models) | ({"ST"} if "F-MT" in models else set())
@@ -145,7 +145,7 @@ def _new_model(name, changes, options, fitted):
         return FusedMultiTask(encoders, reduce=None, head="ridge", seed=seed)
     return kind(config, **options)
 
-# %% ../nbs/13_app.ipynb #34c054c2
+# %% ../nbs/13_app.ipynb #dc6786c0
 def hide_labels(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float],  # share of the labels that stay: one number, or t
@@ -160,7 +160,7 @@ def hide_labels(
     Y[parts.test] = table.Y[parts.test]
     return replace(thin, Y=Y), parts
 
-# %% ../nbs/13_app.ipynb #bfd7fd8a
+# %% ../nbs/13_app.ipynb #2347c854
 def error_table(
     frame: pd.DataFrame,  # from `compare`
     value: str = "MAE / sd",  # column to show
@@ -203,7 +203,7 @@ def verdict(
     lines.append("One split and one seed: differences of a few percent can be chance. Repeat with other seeds.")
     return lines
 
-# %% ../nbs/13_app.ipynb #7cf61112
+# %% ../nbs/13_app.ipynb #bd43a65c
 def _some(names: Sequence[str], cap: int = 5) -> str:
     """List a few names and count the rest."""
     names = [str(name) for name in names]
@@ -239,7 +239,7 @@ def _fusion_lines(wide):
     counts = [f"{name} on {(wide['F-MT'] < wide[name]).sum()} of {len(wide)}" for name in rivals]
     return [f"The fused model (F-MT) has a lower error than {' and than '.join(counts)} properties."]
 
-# %% ../nbs/13_app.ipynb #2b8e5307
+# %% ../nbs/13_app.ipynb #9f5da935
 def paired_difference(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     one: np.ndarray,  # (n, t) predicted, original units
@@ -267,7 +267,7 @@ def paired_difference(
     low, high = np.nanpercentile(means[1:], [2.5, 97.5])
     return float(means[0]), float(low), float(high)
 
-# %% ../nbs/13_app.ipynb #a2ff9bd3
+# %% ../nbs/13_app.ipynb #625204db
 def findings(study: Study) -> list[str]:  # sentences
     """Everything that is to be said about a study: unfinished trainings first, then the verdict."""
     lines = verdict(study.frame)
@@ -288,7 +288,7 @@ def _difference_line(study, best, second):
     )
     return f"{best} leads {second} by {interval}: {luck}."
 
-# %% ../nbs/13_app.ipynb #fb711cf3
+# %% ../nbs/13_app.ipynb #d3878eeb
 def unfinished_lines(study: Study) -> list[str]:
     """Say which trainings had not ended well, because their errors are no fair measure of the model."""
     lines = []
@@ -299,7 +299,7 @@ def unfinished_lines(study: Study) -> list[str]:
             lines.append(f"Caution: {name} was still improving when its training ended, for {_some(late)}. Train longer.")
     return lines
 
-# %% ../nbs/13_app.ipynb #c9fcdfce
+# %% ../nbs/13_app.ipynb #96289d86
 def script_json(
     text: str,  # JSON
 ) -> str:  # the same JSON, safe inside a <script> element
@@ -308,7 +308,7 @@ def script_json(
         text = text.replace(sign, code)
     return text
 
-# %% ../nbs/13_app.ipynb #2f9c2a7a
+# %% ../nbs/13_app.ipynb #e30225a9
 def html_table(
     frame: pd.DataFrame,  # index and cells of any kind
     formats: dict | None = None,  # column -> how to write its numbers, such as ".3f"
@@ -335,7 +335,7 @@ def html_table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table><thead>{lines[0]}</thead><tbody>{"".join(lines[1:])}</tbody></table></div>'
 
-# %% ../nbs/13_app.ipynb #b66911fc
+# %% ../nbs/13_app.ipynb #732b2ae3
 def _is_number(value):
     return isinstance(value, (int, float, np.number))
 
@@ -353,7 +353,7 @@ def _cell(value, spec):
     text = str(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
-# %% ../nbs/13_app.ipynb #05636535
+# %% ../nbs/13_app.ipynb #58da6dfa
 def molecule_svg(
     smiles: str,
     width: int = 220,  # pixels
@@ -391,7 +391,7 @@ def _lean_svg(text):
     text = text.replace("<svg ", f"<svg style='{shared};stroke-linecap:round' ", 1)
     return re.sub(r"\s+", " ", text).strip()
 
-# %% ../nbs/13_app.ipynb #8d2cc6e9
+# %% ../nbs/13_app.ipynb #18f09032
 def _section(name, title, sentences, body):
     """One section of the report; `sentences` are escaped, `body` is HTML."""
     lead = "".join(f"<p>{html.escape(text)}</p>" for text in sentences)
@@ -414,7 +414,7 @@ def _details(title, body):
     """Something to unfold."""
     return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
-# %% ../nbs/13_app.ipynb #9c32885f
+# %% ../nbs/13_app.ipynb #3145467c
 def _summary_section(study):
     """The headline table, the verdict in sentences, and the errors in original units."""
     models = list(study.models)
@@ -433,7 +433,7 @@ def _summary_section(study):
     ]
     return _section("summary", "Which model erred least", lead, body)
 
-# %% ../nbs/13_app.ipynb #8ca1699d
+# %% ../nbs/13_app.ipynb #9cee6996
 def _table_sections(study):
     """Label coverage and correlation of the properties."""
     from fusionbook import plots
@@ -463,7 +463,7 @@ def _table_sections(study):
         ),
     ]
 
-# %% ../nbs/13_app.ipynb #39f9ec96
+# %% ../nbs/13_app.ipynb #2c50da89
 def _curve_sections(study):
     """Learning curves, if anything was trained."""
     from fusionbook import plots
@@ -500,7 +500,7 @@ def _error_sections(study):
         sections.append(_section("labels", "Error and number of labels", lead, _figure("labels", figure)))
     return sections
 
-# %% ../nbs/13_app.ipynb #4ff3416a
+# %% ../nbs/13_app.ipynb #cb8576e7
 FUSION_MOLECULES = 1000
 
 
@@ -524,7 +524,7 @@ def _fusion_section(study):
         return _section("fusion", "What the fused model is made of", [f"Not measured: {error}"], "")
     return _section("fusion", "What the fused model is made of", *_fusion_parts(study, leverage, found))
 
-# %% ../nbs/13_app.ipynb #a3113a09
+# %% ../nbs/13_app.ipynb #e29ead5b
 def _fusion_parts(study, leverage, found):
     """Sentences and figures of the section on the fused model."""
     from fusionbook import plots
@@ -548,7 +548,7 @@ def _fusion_parts(study, leverage, found):
     body = _figure("leverage", plots.leverage_bars(leverage.to_frame())) + f"<p>{html.escape(after)}</p>"
     return lead, body + _figure("connections", plots.connection_heatmap(found.to_long(), measure="linear CKA"))
 
-# %% ../nbs/13_app.ipynb #030e9e37
+# %% ../nbs/13_app.ipynb #f8d233ec
 MAP_MOLECULES = 1000
 PICTURE_BYTES = 3_000_000
 
@@ -566,7 +566,7 @@ def choose_molecules(
     test = rng.permutation(split.test)[:n_test]
     return np.sort(np.concatenate([test, rng.permutation(others)[: size - n_test]]))
 
-# %% ../nbs/13_app.ipynb #592e26fd
+# %% ../nbs/13_app.ipynb #512b2c12
 def _pictures(study, rows, n_drawn):
     """The data block with the SMILES of some molecules and pictures of the first ones, up to a total size."""
     pictures, used = [], 0
@@ -594,7 +594,7 @@ def _parity_section(study, rows):
     ]
     return _section("parity", "Predicted against measured", lead, _figure("parity", fig))
 
-# %% ../nbs/13_app.ipynb #8cdb56fe
+# %% ../nbs/13_app.ipynb #97ff0c56
 def _map_section(study, rows):
     """A map of the molecules by the embedding of the fused (or the best available) model."""
     from fusionbook import plots
@@ -624,7 +624,7 @@ def _map_section(study, rows):
     ]
     return _section("map", "A map of the molecules", lead, _figure("map", fig))
 
-# %% ../nbs/13_app.ipynb #6b520bbd
+# %% ../nbs/13_app.ipynb #2cefcd8b
 def _versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     found = {"fusionbook": __version__, "Python": platform.python_version()}
@@ -643,7 +643,7 @@ def _parameter_frame(study):
             rows[name] = [int(own["total"]), int(own["trainable"])]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["all weights", "trained in its own fit"])
 
-# %% ../nbs/13_app.ipynb #4e78ca88
+# %% ../nbs/13_app.ipynb #df0c3ea4
 def _made_section(study):
     """How the report was made: enough to make it again."""
     split, table = study.split, study.table
@@ -670,13 +670,13 @@ def _rows_section(study):
     lead = ["Row numbers count from 0, the header not counted."] if body else ["Every row could be used, without remarks."]
     return _section("rows", "Rejected rows and remarks", lead, body)
 
-# %% ../nbs/13_app.ipynb #b7ecb76a
+# %% ../nbs/13_app.ipynb #9e06c6bc
 def _count(n: int, what: str) -> str:
     """Write a number and a noun: 1 molecule, 2 molecules, 2 properties."""
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
 
-# %% ../nbs/13_app.ipynb #0994c893
+# %% ../nbs/13_app.ipynb #b159b345
 def write_report(
     path: str | Path,  # the HTML file to write
     study: Study,
@@ -715,7 +715,7 @@ def write_report(
     path.write_text(page, encoding="utf-8", errors="replace")
     return path
 
-# %% ../nbs/13_app.ipynb #eb234aba
+# %% ../nbs/13_app.ipynb #48af1eb6
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -742,7 +742,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# %% ../nbs/13_app.ipynb #a1656237
+# %% ../nbs/13_app.ipynb #6c1799ee
 def _say(options) -> Callable[[str], None]:
     """Print to standard output, unless --quiet."""
     return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
@@ -779,7 +779,7 @@ def _sample(table: MoleculeTable, size: int | None, seed: int) -> MoleculeTable:
     rows = np.random.default_rng(seed).choice(table.n, size, replace=False)
     return table.select(np.sort(rows))
 
-# %% ../nbs/13_app.ipynb #9fc65f47
+# %% ../nbs/13_app.ipynb #d1a25778
 def _split_by(options) -> Callable[[MoleculeTable], Split]:
     """The split that the options ask for."""
     column = options.split_column
@@ -806,7 +806,7 @@ def _training_settings(models):
     trained = {name: model for name, model in models.items() if name in ("ST", "MT")}
     return {f"training, {name}": str(model.networks_[0][0].config) for name, model in trained.items()}
 
-# %% ../nbs/13_app.ipynb #63aba45b
+# %% ../nbs/13_app.ipynb #32fe7a2a
 def _check_model_folder(path: Path) -> Path:
     """Refuse a folder that a model cannot be saved in, before anything is trained."""
     if path.is_file():
@@ -838,7 +838,7 @@ def _check_out_file(path: Path, endings: Sequence[str], source: str) -> Path:
         raise InputError(f"--out {str(path)!r} is the input file, which would be lost; give another name.")
     return _check_writable(path)
 
-# %% ../nbs/13_app.ipynb #f62b53da
+# %% ../nbs/13_app.ipynb #00b18054
 def train_command(options) -> None:
     """Train one model on a table and save it; print its errors on the test rows in original units."""
     out = _check_model_folder(Path(options.out))
@@ -866,7 +866,7 @@ def train_command(options) -> None:
         print_errors(frame)
     say(f"Saved in {out}. Next: fusionbook predict {shlex.quote(str(out))} molecules.csv --out predictions.csv")
 
-# %% ../nbs/13_app.ipynb #47062b13
+# %% ../nbs/13_app.ipynb #d8a9cac9
 def _write_split(table, split, out):
     """Write which row of the input went where, and which rows were rejected."""
     parts = pd.DataFrame({"row": table.rows, "smiles": table.smiles, "split": split.to_column(table.n)})
@@ -885,7 +885,7 @@ def print_errors(frame: pd.DataFrame) -> None:
     print(wide.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     print()
 
-# %% ../nbs/13_app.ipynb #76c65802
+# %% ../nbs/13_app.ipynb #66bea1b7
 def predict_command(options) -> None:
     """Predict the properties of molecules in a file, in original units; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -915,7 +915,7 @@ def _predictor(model, spread):
 
     return compute
 
-# %% ../nbs/13_app.ipynb #596fc6ac
+# %% ../nbs/13_app.ipynb #ccfefd29
 def _read_problems(path):
     """Read the first and last column of a file of predictions: (name of the last, frame row and reason where it is filled)."""
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -929,7 +929,7 @@ def _read_problems(path):
     frame.columns = ["row", "reason"]
     return names[-1], frame.dropna()
 
-# %% ../nbs/13_app.ipynb #98784d44
+# %% ../nbs/13_app.ipynb #5f328333
 def _stream(options, compute, about, **more):
     """Apply `compute` to the file that the options name; a run that was stopped goes on where it stopped."""
     from fusionbook.embeddings import stream_molecules
@@ -948,7 +948,7 @@ def _stream(options, compute, about, **more):
         _note(f"{report.resumed:,} of {report.rows:,} rows were there already, from a run that was interrupted")
     return report
 
-# %% ../nbs/13_app.ipynb #3badf7cf
+# %% ../nbs/13_app.ipynb #bd25a7ed
 def _tell_unread(n, problems, where):
     """Note how many of n rows could not be read, the first of them, and where the others are listed."""
     if len(problems):
@@ -965,7 +965,7 @@ def _refuse_unread(report, problems):
     row, reason = problems[["row", "reason"]].iloc[0]
     raise InputError(f"No row has a usable molecule; first: row {row} ({reason}). Is it the right column? Give `smiles=`.")
 
-# %% ../nbs/13_app.ipynb #84c377bc
+# %% ../nbs/13_app.ipynb #a8843358
 def embed_command(options) -> None:
     """Write the embeddings of molecules in a file: one column a learned feature, or NumPy arrays; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -985,7 +985,7 @@ def embed_command(options) -> None:
     columns = f"{len(shape.block_of):,} columns"
     _say(options)(f"Wrote {out}: {_count(n_read, 'molecule')}, {_count(len(shape.names), 'block')}, {columns}")
 
-# %% ../nbs/13_app.ipynb #bb57aa17
+# %% ../nbs/13_app.ipynb #4d23a221
 def _embed_arrays(model, options, out):
     """Write the embeddings of all molecules as NumPy arrays, with everything in memory; return how many were read."""
     cells = load_frame(Path(options.molecules), options.smiles_column)[options.smiles_column]
@@ -1001,7 +1001,7 @@ def _embed_arrays(model, options, out):
     np.savez_compressed(out, Z=Z, block_of=blocks.block_of, blocks=names, smiles=smiles)
     return len(Z) - len(bad)
 
-# %% ../nbs/13_app.ipynb #8ae17882
+# %% ../nbs/13_app.ipynb #b5429d03
 def compare_command(options) -> None:
     """Fit all models on one table and split; write the report and the errors in original units."""
     out = _check_out_file(Path(options.out), (".html",), options.data)
@@ -1031,7 +1031,7 @@ def compare_command(options) -> None:
         _write_split(table, split, Path(options.save_model))
         say(f"Saved the fused model in {options.save_model}")
 
-# %% ../nbs/13_app.ipynb #6b6efffe
+# %% ../nbs/13_app.ipynb #c4ffe837
 def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
@@ -1045,7 +1045,7 @@ def _errors_file(out):
     """The table of errors lies beside the report."""
     return out.with_name(f"{out.stem}_errors.csv")
 
-# %% ../nbs/13_app.ipynb #eb6f841e
+# %% ../nbs/13_app.ipynb #393809ab
 QUICKSTART = dict(
     max_molecules=3000,  # molecules drawn from the bundled table
     keep=(0.05, 0.5),  # smallest and largest share of a property's training labels that stay
@@ -1068,7 +1068,7 @@ def spread_shares(
     shares = np.geomspace(keep[0], keep[1], t) if t > 1 else np.array([keep[1]])
     return [float(share) for share in np.random.default_rng(seed).permutation(shares)]
 
-# %% ../nbs/13_app.ipynb #2a31e2d3
+# %% ../nbs/13_app.ipynb #56b356e1
 def quickstart_command(options) -> None:
     """Do the main job on the bundled table of computed properties, and say each step in plain words."""
     from fusionbook.datasets import load_xtb
@@ -1100,7 +1100,7 @@ def quickstart_command(options) -> None:
     pd.DataFrame({"name": EXAMPLES.keys(), "smiles": EXAMPLES.values()}).to_csv(out / "molecules.csv", index=False)
     _say_next(say, out, time.perf_counter() - start)
 
-# %% ../nbs/13_app.ipynb #c6ecec72
+# %% ../nbs/13_app.ipynb #ee86f468
 def _quickstart_split(table):
     """The split of the quickstart."""
     return split_molecules(table, by="random", fractions=QUICKSTART["fractions"], seed=QUICKSTART["seed"])
@@ -1131,7 +1131,7 @@ def lab_command(options) -> int:
     command += [f"--port={options.port}"] if options.port else []
     return subprocess.call(command)
 
-# %% ../nbs/13_app.ipynb #491ebfeb
+# %% ../nbs/13_app.ipynb #1716c907
 def _whole(low: int) -> Callable[[str], int]:
     """Read a whole number of at least `low` from the command line."""
 
@@ -1176,7 +1176,7 @@ def _command(commands, name, run, summary, examples, parents):
     parser.set_defaults(run=run)
     return parser.add_argument
 
-# %% ../nbs/13_app.ipynb #777b1673
+# %% ../nbs/13_app.ipynb #b34f7451
 def build_parser() -> argparse.ArgumentParser:
     """Declare all commands and their options."""
     parser = argparse.ArgumentParser(
@@ -1216,7 +1216,7 @@ def _add_train(commands, shared):
     add("--model", choices=("single", "multi", "fused"), default="fused", help="kind of model (default: fused)")
     add("--out", required=True, metavar="FOLDER", help="folder for the model")
 
-# %% ../nbs/13_app.ipynb #15cf5fd5
+# %% ../nbs/13_app.ipynb #b90755e0
 def _add_use(commands, shared):
     use = [shared["smiles"], shared["chunks"], shared["common"]]
     add = _command(
@@ -1238,7 +1238,7 @@ def _add_use(commands, shared):
     add("molecules", help="file with a SMILES column: .csv, .csv.gz or .parquet")
     add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz; or .npz (NumPy arrays, in one go)")
 
-# %% ../nbs/13_app.ipynb #83de9108
+# %% ../nbs/13_app.ipynb #6b6b4504
 def _add_compare(commands, shared):
     add = _command(
         commands, "compare", compare_command, "fit all models on one split and write a report",
@@ -1263,7 +1263,7 @@ def _add_lab(commands, shared):
     add("--no-browser", action="store_true", help="do not open a browser")
     add("--port", type=_whole(1), help="port to listen on")
 
-# %% ../nbs/13_app.ipynb #ca87ff8b
+# %% ../nbs/13_app.ipynb #8fa497ec
 _IN_OPTIONS = {
     "`smiles=`": "--smiles-column",
     "`tasks=`": "--tasks",
@@ -1301,7 +1301,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
     if category.__module__.startswith("fusionbook"):
         _note(in_options(str(message)))
 
-# %% ../nbs/13_app.ipynb #589ae192
+# %% ../nbs/13_app.ipynb #accce2ce
 def main(
     argv: Sequence[str] | None = None,  # arguments; None: those of the process
 ) -> int:  # exit code: 0 done, 1 our mistake, 2 the input cannot be used, 130 stopped
