@@ -10,7 +10,7 @@ __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILION', 'SKY', 'PURPLE', 'GREY', 'PAL
            'scree', 'cur_error', 'error_against_columns', 'leverage_against_importance', 'feature_card',
            'connection_heatmap', 'connection_network', 'transfer_heatmap', 'embedding_map']
 
-# %% ../nbs/11_plots.ipynb #79e0a291
+# %% ../nbs/11_plots.ipynb #d00b1bbb
 import base64
 import html
 import math
@@ -34,7 +34,7 @@ from .core import check_number
 from .core import check_shape
 from .core import unknown_name
 
-# %% ../nbs/11_plots.ipynb #232db875
+# %% ../nbs/11_plots.ipynb #f743b5b5
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 GREY = "#8A8A8A"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE)
@@ -71,7 +71,7 @@ def label_text(
     """Write a text so that plotly shows it letter by letter, and cut it where it is longer than `cap`."""
     return html.escape(_cut(text, cap)).replace("{", "&#123;").replace("$", "&#36;")
 
-# %% ../nbs/11_plots.ipynb #903f5342
+# %% ../nbs/11_plots.ipynb #9286ea3f
 CONFIG = dict(responsive=True, displaylogo=False, showSendToCloud=False, plotlyServerURL="")  # for Plotly.newPlot
 _AXIS = dict(gridcolor="rgba(128,128,128,0.22)", zeroline=False, linecolor="rgba(128,128,128,0.6)", automargin=True)
 
@@ -105,7 +105,7 @@ def _finish(fig: go.Figure, height: int, text: str, **layout) -> go.Figure:
     """Apply the template and keep the sentence for `describe`; `height` in pixels, the width is that of the page."""
     return fig.update_layout(template="fusionbook", height=height, meta={"description": text}, **layout)
 
-# %% ../nbs/11_plots.ipynb #1363268c
+# %% ../nbs/11_plots.ipynb #0d429d6d
 def _menu(buttons: Sequence[dict], label: str) -> dict:
     """Lay out one drop-down menu above the drawing, dark on light in every theme."""
     font = dict(color="#222222", size=13)
@@ -121,7 +121,7 @@ def _check_names(names: Sequence[str], t: int, parameter: str = "names") -> list
         raise InputError(f"`{parameter}` must hold {t} names, one for each column; got {len(found)}.")
     return found
 
-# %% ../nbs/11_plots.ipynb #fafe1fb8
+# %% ../nbs/11_plots.ipynb #05721bd8
 _PATTERNS = ("", "/", ".", "x", "-", "+")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -135,7 +135,7 @@ def block_style(
     symbol = _SYMBOLS[(number + turn) % 6]
     return dict(color=PALETTE[number % 6], pattern=_PATTERNS[turn], symbol=symbol, dash=_DASHES[turn])
 
-# %% ../nbs/11_plots.ipynb #fcfaa01b
+# %% ../nbs/11_plots.ipynb #a0dffa3d
 def describe(
     fig: go.Figure,  # a figure of this module, or any other plotly figure
 ) -> str:  # one paragraph
@@ -164,7 +164,7 @@ def describe(
     text += f"Named parts: {_sequence(named, 12)}. " if named else ""
     return text + "Its maker left no description."
 
-# %% ../nbs/11_plots.ipynb #1e3ea87c
+# %% ../nbs/11_plots.ipynb #5645f8a4
 def _plain(text: str | None) -> str:
     """Take the tags and entities out of a label of a figure."""
     return _cut(html.unescape(re.sub(r"<[^<>]*>", " ", text or "")), 120)
@@ -189,7 +189,7 @@ def _listed(names: Sequence[str], values: Sequence[float], form: str = "{:.3g}",
     numbers = [form.format(value) if math.isfinite(value) else "unknown" for value in values]
     return _sequence([f"{_cut(name)} {number}" for name, number in zip(names, numbers)], cap) or "none"
 
-# %% ../nbs/11_plots.ipynb #64b6841d
+# %% ../nbs/11_plots.ipynb #c33163c0
 def _check_frame(frame: pd.DataFrame, columns: Sequence[str], name: str = "frame") -> pd.DataFrame:
     """Refuse what is no frame, is empty, lacks one of `columns`, or holds text where numbers belong."""
     if not isinstance(frame, pd.DataFrame):
@@ -222,7 +222,7 @@ def _unique(names: Sequence[object], name: str) -> list[str]:
         raise InputError(f"`{name}` holds the name {found[int(np.argmax(twice))]!r} twice.")
     return found
 
-# %% ../nbs/11_plots.ipynb #18e366d2
+# %% ../nbs/11_plots.ipynb #041d0c43
 SCALE = ((0.0, "#fbf8ee"), (0.5, "#a9d0e4"), (1.0, "#3f93cb"))  # low to high
 TWO_SIDED = ((0.0, "#3f93cb"), (0.5, "#f8f6f0"), (1.0, "#e08a2e"))  # negative, zero, positive
 
@@ -265,7 +265,7 @@ def _cells(z: np.ndarray, hover: np.ndarray, low: float, high: float, colors: Se
         ygap=1,
     )
 
-# %% ../nbs/11_plots.ipynb #c1f61493
+# %% ../nbs/11_plots.ipynb #b7c520c8
 def _cell_axes(fig: go.Figure, rows: Sequence[str], columns: Sequence[str], **place) -> None:
     """Write the names beside the cells of a heatmap; the first row is on top."""
     cap = 18 if len(columns) > 4 else 22
@@ -292,7 +292,7 @@ def _square(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"`{name}` must have the same names in rows and columns; got {rows[:6]} and {columns[:6]}.")
     return np.column_stack([_column(frame, column, name) for column in frame]), rows
 
-# %% ../nbs/11_plots.ipynb #7c166e69
+# %% ../nbs/11_plots.ipynb #76d03fa1
 def label_coverage(
     mask: np.ndarray,  # (n, t) bool, True = measured
     names: Sequence[str],  # t names
@@ -332,7 +332,7 @@ def label_coverage(
     text = _say_coverage(mask, [names[j] for j in order], order)
     return _finish(fig, max(300, 110 + 22 * t), text, barmode="stack", showlegend=len(fig.data) > 2, bargap=0.25)
 
-# %% ../nbs/11_plots.ipynb #d33193d9
+# %% ../nbs/11_plots.ipynb #966780dc
 def _say_coverage(mask, names, order):
     """Say how many labels there are, by property and by molecule."""
     n, t = mask.shape
@@ -341,7 +341,7 @@ def _say_coverage(mask, names, order):
     text += f"Labels of each property, fewest first: {_listed(names, mask.sum(axis=0)[order], '{:,}')}. "
     return text + (f"A molecule has {own.min()} to {own.max()} labels, {own.mean():.1f} in the mean." if n else "")
 
-# %% ../nbs/11_plots.ipynb #b598cc66
+# %% ../nbs/11_plots.ipynb #54f67e2e
 def property_correlation(
     Y: np.ndarray,  # (n, t) values, original units, NaN = unmeasured
     names: Sequence[str],  # t names
@@ -376,7 +376,7 @@ def _say_correlation(R, shared, names):
     text += f"Strongest pairs: {_sequence(shown, 5)}. " if shown else ""
     return text + f"{total - len(pairs)} of {total} pairs are left out: fewer than three molecules in common, or no spread."
 
-# %% ../nbs/11_plots.ipynb #ee15af1b
+# %% ../nbs/11_plots.ipynb #5b8636dc
 def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go.Figure, list[tuple[int, int]], int]:
     """Make a grid of small panels, three a row; return the figure, each panel's place, and the height in pixels."""
     columns = min(3, max(len(titles), 1))
@@ -394,7 +394,7 @@ def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go
     fig.update_annotations(font_size=13)
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))], height
 
-# %% ../nbs/11_plots.ipynb #87fb20c9
+# %% ../nbs/11_plots.ipynb #35ce7eb3
 def learning_curves(
     frames: Mapping[str, Sequence[pd.DataFrame]],  # model -> frames from History.to_frame, one a network
 ) -> go.Figure:
@@ -432,7 +432,7 @@ def learning_curves(
     legend = dict(y=1, yref="container", yanchor="top")
     return _finish(fig, height, _say_curves(tasks), legend=legend, margin=dict(t=66, b=60))
 
-# %% ../nbs/11_plots.ipynb #b4d793ad
+# %% ../nbs/11_plots.ipynb #29fd7b5c
 def _add_curve(fig, frame, task, model, number, legend, row, col):
     """Add one line and the dot at its lowest point."""
     style = model_style(model, number)
@@ -462,7 +462,7 @@ def _say_curves(tasks):
     text = f"Validation loss against the optimiser step, {len(tasks)} properties. "
     return text + (f"Lowest, which is the state kept: {_sequence(lows, 12)}." if lows else "No loss is a number.")
 
-# %% ../nbs/11_plots.ipynb #16e5e14c
+# %% ../nbs/11_plots.ipynb #437e1218
 def parity(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     predictions: Mapping[str, np.ndarray],  # model -> (n, t) predicted, original units
@@ -504,7 +504,7 @@ def parity(
     text = _say_parity(Y, arrays, names)
     return _finish(fig, height + 40, text, margin=dict(t=110, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #bb867b64
+# %% ../nbs/11_plots.ipynb #9c7e2326
 def _drawn_rows(y, max_points, rng):
     """Choose at most `max_points` measured rows."""
     rows = np.flatnonzero(np.isfinite(y))
@@ -542,7 +542,7 @@ def _add_points(fig, points, texts, model, number, n_models, row, col):
         col=col,
     )
 
-# %% ../nbs/11_plots.ipynb #e52a05c5
+# %% ../nbs/11_plots.ipynb #7f455f66
 def _parity_titles(Y, arrays, names):
     """Write each model's panel titles: the property and the model's mean absolute error."""
     titles = {}
@@ -585,7 +585,7 @@ def _say_parity(Y, arrays, names):
         text += f" Mean absolute error of {_cut(model)}: {_listed(names, mae)}."
     return text
 
-# %% ../nbs/11_plots.ipynb #c438c41c
+# %% ../nbs/11_plots.ipynb #aa65107f
 _COMPARED = ("task", "model", "n_train", "MAE", "MAE / sd")
 
 
@@ -598,7 +598,7 @@ def _check_compared(frame: pd.DataFrame) -> None:
         task, model = frame.loc[frame.duplicated(["task", "model"]), ["task", "model"]].iloc[0]
         raise InputError(f"The comparison holds model {model!r} twice for task {task!r}.")
 
-# %% ../nbs/11_plots.ipynb #a6cec244
+# %% ../nbs/11_plots.ipynb #8433843f
 def error_by_task(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd, and unit if known
 ) -> go.Figure:
@@ -641,7 +641,7 @@ def _say_errors(frame):
     text += f"Mean over the properties: {_listed(wide.columns, wide.mean())}. "
     return text + f"Number of properties on which a model errs least: {_listed(best.index, best)}."
 
-# %% ../nbs/11_plots.ipynb #04f19c8c
+# %% ../nbs/11_plots.ipynb #c17be338
 def _log_axis(fig, axis, values):
     """Make an axis logarithmic, with a few round ticks written out."""
     values = np.asarray(values, dtype=float)
@@ -658,7 +658,7 @@ def _log_axis(fig, axis, values):
     about = dict(type="log", tickvals=ticks, ticktext=texts, range=[math.log10(low), math.log10(high)])
     (fig.update_xaxes if axis == "x" else fig.update_yaxes)(**about)
 
-# %% ../nbs/11_plots.ipynb #52b17214
+# %% ../nbs/11_plots.ipynb #15c5f2ad
 def error_against_labels(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd
     relative_to: str | None = None,  # a model: errors as a multiple of its error; None: in standard deviations
@@ -697,7 +697,7 @@ def error_against_labels(
     fig.update_yaxes(title_text=title)
     return _finish(fig, 400, _say_labels(shown, labels, relative_to))
 
-# %% ../nbs/11_plots.ipynb #a1dec2e6
+# %% ../nbs/11_plots.ipynb #b5f0a32b
 def _say_labels(values, labels, relative_to):
     """Say each model's median error, and what it is where labels are few and where they are many."""
     what = "in standard deviations" if relative_to is None else f"as a multiple of the error of {_cut(relative_to)}"
@@ -709,7 +709,7 @@ def _say_labels(values, labels, relative_to):
         text += f" and {own[many].mean():.3g} with the most."
     return text
 
-# %% ../nbs/11_plots.ipynb #6800381d
+# %% ../nbs/11_plots.ipynb #5dda0462
 def parity_intervals(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     Y_hat: np.ndarray,  # (n, t) predicted, original units
@@ -749,7 +749,7 @@ def parity_intervals(
     _shared_titles(fig, "measured", "predicted, with interval")
     return _intervals_layout(fig, height, names, complete, inside, level)
 
-# %% ../nbs/11_plots.ipynb #cd1de5a1
+# %% ../nbs/11_plots.ipynb #e6f87bbb
 def _add_intervals(fig, own, ids, legend, row, col):
     """Add one panel's line of right predictions, its intervals and its points."""
     y, y_hat, low, high, inside = own
@@ -783,7 +783,7 @@ def _intervals_layout(fig, height, names, complete, inside, level):
     legend = dict(y=1, yref="container", yanchor="top", title=dict(text=f"interval{asked} ", font_size=13))
     return _finish(fig, height + 20, text, legend=legend, margin=dict(t=90, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #88981e43
+# %% ../nbs/11_plots.ipynb #04371bc2
 _PARTS = {"train": (BLUE, "circle"), "valid": (SKY, "square"), "test": (ORANGE, "diamond")}
 
 
@@ -823,7 +823,7 @@ def williams(
                         marker=dict(color=color, symbol=symbol, size=6, opacity=0.7), customdata=ids[rows], hovertemplate=hover)
     return _williams_layout(fig, leverage, residual, limit[0], parts)
 
-# %% ../nbs/11_plots.ipynb #2afd1619
+# %% ../nbs/11_plots.ipynb #afb31a9a
 def _part_order(parts):
     """List the parts that occur: train, valid and test first."""
     found = dict.fromkeys(parts)
@@ -855,7 +855,7 @@ def _williams_layout(fig, leverage, residual, limit, parts):
     text += f"{(~drawn).sum():,} molecules without residual or leverage are not drawn."
     return _finish(fig, 420, text)
 
-# %% ../nbs/11_plots.ipynb #e8dc6e4e
+# %% ../nbs/11_plots.ipynb #998e2018
 def leverage_bars(
     frame: pd.DataFrame,  # index block; columns mass, low, high, share, columns, expected
     *,
@@ -894,7 +894,7 @@ def leverage_bars(
     _block_rows(fig, [names[i] for i in order], "leverage mass (dimensions)")
     return _finish(fig, 120 + 27 * max(len(names), 3), _say_mass(names, mass, low, high, share, expected), margin=dict(r=48))
 
-# %% ../nbs/11_plots.ipynb #d63466c2
+# %% ../nbs/11_plots.ipynb #f54cf033
 def _add_segments(fig, place, low, high, name):
     """Draw horizontal intervals, dark with a light rim, so that they are seen on bars and pages of any colour."""
     known = np.isfinite(low) & np.isfinite(high)
@@ -928,7 +928,7 @@ def _say_mass(names, mass, low, high, share, expected):
     text += f"Interval above the mass expected from the number of columns: {_sequence(above, 16) or 'none'}; "
     return text + f"below it: {_sequence(below, 16) or 'none'}."
 
-# %% ../nbs/11_plots.ipynb #06ef4b2d
+# %% ../nbs/11_plots.ipynb #8996634b
 def feature_leverage(
     scores: pd.DataFrame,  # columns column (in the fused matrix), block, feature (in the block), leverage
     *,
@@ -962,7 +962,7 @@ def feature_leverage(
         start += len(rows) + max(1, len(scores) // 80)
     return _scores_layout(fig, names, blocks, leverage, middles, marks, start)
 
-# %% ../nbs/11_plots.ipynb #128caeed
+# %% ../nbs/11_plots.ipynb #39c92e4f
 def _add_scores(fig, x, y, numbers, name, number):
     """Add one block's sorted scores as an area, with dots where there are few."""
     style = block_style(number)
@@ -1007,7 +1007,7 @@ def _half(scores):
     """Count the highest scores that together hold half of their sum."""
     return int(np.searchsorted(np.cumsum(np.sort(scores)[::-1]), 0.5 * scores.sum() * (1 - 1e-12))) + 1
 
-# %% ../nbs/11_plots.ipynb #c968ab2f
+# %% ../nbs/11_plots.ipynb #e882a601
 def _spread(values: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Move sorted `values` as little as needed to stand `gap` apart within [low, high]."""
     places = np.array(values, dtype=np.float64)
@@ -1034,7 +1034,7 @@ def _end_labels(fig, names, values, y_range, height):
     fig.update_layout(shapes=[*fig.layout.shapes, *shapes], annotations=[*fig.layout.annotations, *notes])
     return 44 + 7 * max((len(_cut(name, 18)) for name in names), default=0)
 
-# %% ../nbs/11_plots.ipynb #d9ad0eb3
+# %% ../nbs/11_plots.ipynb #133692cc
 def mass_curve(
     curve: pd.DataFrame,  # index: rank k; one column a block: its leverage mass at that k
     *,
@@ -1072,7 +1072,7 @@ def mass_curve(
     right = _end_labels(fig, names, shown[-1], y_range, height - 90)
     return _finish(fig, height, _say_curve(names, ranks, mass), showlegend=False, margin=dict(r=right))
 
-# %% ../nbs/11_plots.ipynb #041ba463
+# %% ../nbs/11_plots.ipynb #a901efe2
 def _rank_axis(fig, ranks, wide, k):
     """Label the axis of ranks, logarithmic where they differ much, and mark the chosen one."""
     fig.update_xaxes(title_text="rank k", range=[ranks[0], ranks[-1]] if len(ranks) > 1 else None)
@@ -1095,7 +1095,7 @@ def _say_curve(names, ranks, mass):
         text += f" At k = {ranks[i]:,.4g}: {_listed([names[j] for j in order], mass[i, order])}."
     return text
 
-# %% ../nbs/11_plots.ipynb #58c9d8f1
+# %% ../nbs/11_plots.ipynb #3553b659
 def removal_heatmap(
     removal: pd.DataFrame,  # names by names: growth of the row block's mass when the column block is removed
 ) -> go.Figure:
@@ -1126,7 +1126,7 @@ def removal_heatmap(
     layout = dict(plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=66))
     return _finish(fig, _cell_height(len(names)), text, **layout)
 
-# %% ../nbs/11_plots.ipynb #86d5d111
+# %% ../nbs/11_plots.ipynb #41ee876a
 def scree(
     explained: np.ndarray,  # (d,) share of the variance of each component, largest first
     *,
@@ -1155,7 +1155,7 @@ def scree(
                         marker=dict(size=5), hovertemplate="component %{x}<br>%{y:.3%} of the variance<extra></extra>")
     return _scree_layout(fig, explained, total, k)
 
-# %% ../nbs/11_plots.ipynb #821acbb7
+# %% ../nbs/11_plots.ipynb #227c982c
 def _scree_layout(fig, explained, total, k):
     """Label the two panels, mark the chosen k, and write the description."""
     fig.update_xaxes(title_text="component", nticks=5)
@@ -1178,7 +1178,7 @@ def _scree_layout(fig, explained, total, k):
     text += f" The chosen k = {k:,} holds {total[k - 1]:.2%}." if k is not None else ""
     return _finish(fig, 340, text + f" All shown hold {total[-1]:.2%}.")
 
-# %% ../nbs/11_plots.ipynb #0adec679
+# %% ../nbs/11_plots.ipynb #2ce4a941
 _HOWS = {"leverage": 0, "cur": 0, "top": 1, "greedy": 2, "deim": 5, "pca": 4}
 
 
@@ -1222,7 +1222,7 @@ def _say_lines(summary):
         parts.append(f"{_cut(how)}: {' and '.join(ends)} columns")
     return _sequence(parts, 12)
 
-# %% ../nbs/11_plots.ipynb #92af09dd
+# %% ../nbs/11_plots.ipynb #deaf223a
 def cur_error(
     frame: pd.DataFrame,  # columns how, n_columns, error, optimal_error; several rows (seeds) a point make a band
 ) -> go.Figure:
@@ -1261,7 +1261,7 @@ def _columns_axis(fig, sizes):
         _log_axis(fig, "x", sizes)
     fig.update_xaxes(title_text="number of columns kept")
 
-# %% ../nbs/11_plots.ipynb #00bdb9db
+# %% ../nbs/11_plots.ipynb #f9a22578
 def error_against_columns(
     frame: pd.DataFrame,  # columns how, n_columns, error; how "all" is drawn as a line across
     *,
@@ -1294,7 +1294,7 @@ def error_against_columns(
     fig.update_yaxes(title_text=label_text(title), range=[0, 1.06 * max(own["error"].max(), 1e-9)])
     return _finish(fig, 380, f"Error of the model ({_cut(title)}) against the number of columns it is given, mean over repeats. {_say_lines(summary)}.")
 
-# %% ../nbs/11_plots.ipynb #ea366bef
+# %% ../nbs/11_plots.ipynb #17fd812e
 _SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0),
           "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1)}
 
@@ -1341,7 +1341,7 @@ def _outside(box, canvas):
     area = (box[2] - box[0]) * (box[3] - box[1])
     return area - _overlap(box, np.array([[0.0, 0.0, *canvas]]))[0]
 
-# %% ../nbs/11_plots.ipynb #125bfe0d
+# %% ../nbs/11_plots.ipynb #c9a25411
 def leverage_against_importance(
     frame: pd.DataFrame,  # columns block, leverage, importance; and feature, if a row is a feature
     *,
@@ -1374,7 +1374,7 @@ def leverage_against_importance(
                         textposition=sides[number] if single else None)
     return _importance_layout(fig, names, blocks, x, y, ends, title, single)
 
-# %% ../nbs/11_plots.ipynb #fc7b81ff
+# %% ../nbs/11_plots.ipynb #75ef4212
 def _importance_layout(fig, names, blocks, x, y, ends, title, single):
     """Label the axes, write the rank correlation into the figure and into its description."""
     ranks = pd.DataFrame({"x": x, "y": y}).rank()
@@ -1395,7 +1395,7 @@ def _importance_layout(fig, names, blocks, x, y, ends, title, single):
     legend = dict(orientation="v", x=1.02, y=1, yanchor="top")
     return _finish(fig, 430, text, showlegend=not single, legend=legend, margin=dict(t=50))
 
-# %% ../nbs/11_plots.ipynb #b37ec650
+# %% ../nbs/11_plots.ipynb #7286a064
 def feature_card(
     molecules: pd.DataFrame,  # columns svg, value; kind ("most" or "least"; else all most); smiles for the description
     correlations: pd.DataFrame | None = None,  # columns what, kind ("property" or "descriptor"), pearson, n
@@ -1433,7 +1433,7 @@ def feature_card(
     text = _say_card(groups, bars, title, verdict)
     return _finish(fig, body + 74 + 18 * len(lines), text, margin=dict(l=12, r=12, t=24 + 18 * len(lines), b=50))
 
-# %% ../nbs/11_plots.ipynb #7d9528e9
+# %% ../nbs/11_plots.ipynb #dc055895
 def _kinds(molecules):
     """Part the molecules into those with the highest and those with the lowest values, up to six each."""
     kind = molecules["kind"].astype(str).to_numpy() if "kind" in molecules else np.full(len(molecules), "most")
@@ -1442,7 +1442,7 @@ def _kinds(molecules):
     headings = {"most": "highest values", "least": "lowest values"}
     return [(heading, molecules[kind == one].iloc[:6]) for one, heading in headings.items() if (kind == one).any()]
 
-# %% ../nbs/11_plots.ipynb #30f932a2
+# %% ../nbs/11_plots.ipynb #7fbac46a
 def _svg_address(svg: object, row: object) -> str:
     """Turn SVG text into a data: address; refuse what is no drawing."""
     text = svg if isinstance(svg, str) else ""
@@ -1472,7 +1472,7 @@ def _add_pictures(fig, groups, columns, width, step, body):
     fig.update_layout(images=images, shapes=cards)
     return notes
 
-# %% ../nbs/11_plots.ipynb #2e8673fe
+# %% ../nbs/11_plots.ipynb #ec8d8e8b
 def _strongest(correlations: pd.DataFrame | None) -> pd.DataFrame:
     """Check the correlations and return the ten strongest, the strongest first."""
     if correlations is None or not len(correlations):
@@ -1517,7 +1517,7 @@ def _say_card(groups, bars, title, verdict):
     shown = [f"{_cut(what)} {r:.2f} ({n:,} molecules)" for what, r, n in bars[["what", "pearson", "n"]].to_numpy()]
     return text + (f"Strongest correlations: {_sequence(shown, 10)}." if shown else "No correlations are shown.")
 
-# %% ../nbs/11_plots.ipynb #bf916bbe
+# %% ../nbs/11_plots.ipynb #5c943e11
 def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarray:
     """Order names so that close ones are neighbours (average linkage); `value` is (b, b), NaN counts as far."""
     if len(value) < 3:
@@ -1534,7 +1534,7 @@ def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarr
     tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
     return hierarchy.leaves_list(tree)
 
-# %% ../nbs/11_plots.ipynb #849231ef
+# %% ../nbs/11_plots.ipynb #f4f64dbc
 _LAYERS = {"value": "value", "low": "interval, lower end", "high": "interval, upper end", "null": "permutation null",
            "floor": "untrained floor", "ceiling": "ceiling (another seed)"}
 
@@ -1571,7 +1571,7 @@ def _not_cleared(layers: dict[str, np.ndarray], higher_is_closer: bool) -> np.nd
             weak |= end <= layers[name] if higher_is_closer else end >= layers[name]
     return weak & ~np.eye(len(value), dtype=bool)
 
-# %% ../nbs/11_plots.ipynb #63992da3
+# %% ../nbs/11_plots.ipynb #b80b5084
 def connection_heatmap(
     frame: pd.DataFrame,  # tidy: source, target, value, and any of low, high, null, floor, ceiling; or names by names
     *,
@@ -1607,7 +1607,7 @@ def connection_heatmap(
                         name="does not clear floor and null", showlegend=True)
     return _connection_layout(fig, layers, names, weak, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #2d9f7c5c
+# %% ../nbs/11_plots.ipynb #6c339b5d
 def _connection_hover(layers, names, weak, measure):
     """Write each pair's numbers for the hover text."""
     shown = [label_text(name) for name in names]
@@ -1649,7 +1649,7 @@ def _with_interval(layers, i, j):
     interval = f" ({ends[0]:.3g} to {ends[1]:.3g})" if len(ends) == 2 and np.isfinite(ends).all() else ""
     return f"{layers['value'][i, j]:.3g}{interval}"
 
-# %% ../nbs/11_plots.ipynb #5cbe1224
+# %% ../nbs/11_plots.ipynb #9a289d94
 def connection_network(
     nodes: pd.DataFrame,  # columns name, x, y, and mass (area of the circle; NaN: all alike)
     edges: pd.DataFrame,  # columns source, target, value, and any of low, high, floor, null; may be empty
@@ -1680,8 +1680,7 @@ def connection_network(
     canvas = np.array([568.0, 410.0])
     middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
     scale = (np.ptp(xy, axis=0) / (canvas - [200.0, 110.0])).max() or 1.0  # units a pixel, the same on both axes
-    half = scale * canvas / 2
-    pixels = (xy - middle + half) / (2 * half) * canvas
+    pixels = (xy - middle) / scale + canvas / 2
     size = size * np.clip(0.6 * _smallest_distance(pixels) / size.max(), 0.3, 1.0)  # a line between near nodes stays visible
     fig = go.Figure()
     notes = _draw_links(fig, links, names, xy, pixels, size, scale, measure)
@@ -1689,12 +1688,12 @@ def connection_network(
     ends = [(pixels[names.index(a)], pixels[names.index(b)]) for a, b in links[["source", "target"]].to_numpy()]
     on_lines = [one + (other - one) * step for one, other in ends for step in np.linspace(0.05, 0.95, 30)]
     _draw_nodes(fig, names, xy, mass, size, _label_places(pixels, texts, size, canvas, on_lines))
-    for axis, center, reach in zip((fig.update_xaxes, fig.update_yaxes), middle, half):
+    for axis, center, reach in zip((fig.update_xaxes, fig.update_yaxes), middle, scale * canvas / 2):
         axis(visible=False, range=[center - reach, center + reach])
     fig.update_yaxes(scaleanchor="x")
     return _network_layout(fig, names, mass, links, notes, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #666986a8
+# %% ../nbs/11_plots.ipynb #4adb7942
 def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.DataFrame:
     """Check the edges, join equal ones there and back, and give each a width in pixels."""
     if not isinstance(edges, pd.DataFrame):
@@ -1723,7 +1722,7 @@ def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.
     links["width"] = 1.5 + 5.5 * ((close - close.min()) / spread if spread > 1e-12 else 0.5)
     return links
 
-# %% ../nbs/11_plots.ipynb #8c2bc0d4
+# %% ../nbs/11_plots.ipynb #80220c75
 def _smallest_distance(points):
     """Distance of the two nearest of some points (m, 2); infinite for one point."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
@@ -1753,7 +1752,7 @@ def _draw_links(fig, links, names, xy, pixels, size, scale, measure):
                         hovertext=texts, hovertemplate="%{hovertext}<extra></extra>", showlegend=False, name="connections")
     return notes
 
-# %% ../nbs/11_plots.ipynb #985e8d3d
+# %% ../nbs/11_plots.ipynb #f18f9bfb
 def _draw_nodes(fig, names, xy, mass, size, sides):
     """Draw the circles and their names."""
     texts = [f"{label_text(name)}<br>leverage mass {value:.3g}" for name, value in zip(names, mass)]
@@ -1783,7 +1782,7 @@ def _network_layout(fig, names, mass, links, notes, measure, higher):
     text += f" Leverage mass: {_listed(names, mass)}." if np.isfinite(mass).any() else ""
     return _finish(fig, 470, text, annotations=[*notes, below], margin=dict(l=16, r=16, t=16, b=44))
 
-# %% ../nbs/11_plots.ipynb #0291c36f
+# %% ../nbs/11_plots.ipynb #d667fe62
 def transfer_heatmap(
     r2: pd.DataFrame,  # rows: blocks, columns: properties; R2 of a linear probe on held-out molecules
     correlation: pd.DataFrame,  # properties by properties: correlation of the values
@@ -1823,7 +1822,7 @@ def transfer_heatmap(
         _cell_axes(fig, rows, tasks, **where)
     return _finish(fig, height, _say_transfer(R, C, blocks, tasks), plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=70))
 
-# %% ../nbs/11_plots.ipynb #5257abe1
+# %% ../nbs/11_plots.ipynb #ccb35bfb
 def _two_panels(b, t, stacked):
     """Make two heatmap panels, side by side or one below the other; return the figure and its height in pixels."""
     if not stacked:
@@ -1849,7 +1848,7 @@ def _say_transfer(R, C, blocks, tasks):
     text += f"From a property's own space: {_listed(tasks, own)}. " if np.isfinite(own).any() else ""
     return text + f"Best from another space: {_sequence(parts, 12) or 'unknown'}."
 
-# %% ../nbs/11_plots.ipynb #99763557
+# %% ../nbs/11_plots.ipynb #37347bc3
 def embedding_map(
     coordinates: np.ndarray,  # (n, 2)
     Y: np.ndarray,  # (n, t) values for the colours, original units, NaN = unmeasured
@@ -1887,7 +1886,7 @@ def embedding_map(
     fig.update_yaxes(title_text=label_text(axes[1], 60))
     return _map_layout(fig, xy, Y, ids, names, axes)
 
-# %% ../nbs/11_plots.ipynb #35bd7798
+# %% ../nbs/11_plots.ipynb #0939cc7f
 def _map_marker(name, value, texts):
     """Marker and hover text of unmeasured molecules (`value` None) or of measured ones."""
     start = "%{text}" + name if texts else name

@@ -22,7 +22,7 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'training_figure', 'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread', 'LabEnd', 'FusionLab', 'Dashboard',
            'explore']
 
-# %% ../nbs/12_widgets.ipynb #dff55a56
+# %% ../nbs/12_widgets.ipynb #937b91a9
 import asyncio
 import html
 import threading
@@ -58,7 +58,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #5c0f5f2d
+# %% ../nbs/12_widgets.ipynb #5211e7ac
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -91,7 +91,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #b6bcfc0c
+# %% ../nbs/12_widgets.ipynb #8a22aa9f
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
 from .fusion import FusedParts
@@ -117,7 +117,7 @@ from .training import TrainConfig
 from .training import count_steps
 from .training import fit_network
 
-# %% ../nbs/12_widgets.ipynb #2458e224
+# %% ../nbs/12_widgets.ipynb #66f9725d
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -144,7 +144,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #d990bb08
+# %% ../nbs/12_widgets.ipynb #cd0de04c
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -179,7 +179,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #104034c0
+# %% ../nbs/12_widgets.ipynb #792a1e3e
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -216,7 +216,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #d8bc3907
+# %% ../nbs/12_widgets.ipynb #eecfe5f0
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -254,7 +254,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #a7113969
+# %% ../nbs/12_widgets.ipynb #f94f1738
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -291,7 +291,7 @@ def fit_map(
     reducer = pca(X, 2)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32))
 
-# %% ../nbs/12_widgets.ipynb #a4795ec3
+# %% ../nbs/12_widgets.ipynb #2ab6445b
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -339,7 +339,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #e5449ee1
+# %% ../nbs/12_widgets.ipynb #38cdf974
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -379,7 +379,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #46a4ae3c
+# %% ../nbs/12_widgets.ipynb #aceb1d4b
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -416,7 +416,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #b27d551f
+# %% ../nbs/12_widgets.ipynb #98d5f532
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -455,7 +455,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #206099f7
+# %% ../nbs/12_widgets.ipynb #ee038f4e
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -500,7 +500,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #474ef266
+# %% ../nbs/12_widgets.ipynb #2372b7b0
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -517,7 +517,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #1ac703b9
+# %% ../nbs/12_widgets.ipynb #1566962c
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -551,7 +551,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #52d521d5
+# %% ../nbs/12_widgets.ipynb #6d6c4ac3
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -589,7 +589,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #e546767f
+# %% ../nbs/12_widgets.ipynb #8c803ab5
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -598,7 +598,7 @@ def message_html(text: str, kind: str = "info") -> str:
 
 def page_html(title: str, fig: go.Figure, panels: Sequence[str] = ()) -> str:
     """A page that needs no network: title, the figure in words, the figure, and HTML panels that are safe already."""
-    drawing = fig.to_html(full_html=False, include_plotlyjs=True, config=plots.CONFIG)
+    drawing = fig.to_html(full_html=False, include_plotlyjs=True, config=dict(plots.CONFIG))
     parts = "".join(f"<section>{panel}</section>" for panel in panels if panel)
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{style_sheet()}</style>'
     words = f"<h1>{html.escape(title)}</h1><p>{html.escape(describe(fig))}</p>"
@@ -622,7 +622,7 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #b52dc77d
+# %% ../nbs/12_widgets.ipynb #709576ac
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -651,7 +651,7 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
     store_state(canvas)
 
-# %% ../nbs/12_widgets.ipynb #2bba1277
+# %% ../nbs/12_widgets.ipynb #0f278954
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -680,13 +680,13 @@ def still_figure(canvas: go.FigureWidget) -> go.Figure:
     """A plain copy of what is drawn, on white paper."""
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None)
 
-# %% ../nbs/12_widgets.ipynb #38a055b0
+# %% ../nbs/12_widgets.ipynb #4829b2ac
 class Fitter(anywidget.AnyWidget):
     """Shows nothing; tells plotly when the width of the view around it changes (`static/widgets.js`)."""
 
     _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
 
-# %% ../nbs/12_widgets.ipynb #831bdb2d
+# %% ../nbs/12_widgets.ipynb #3e4524db
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -729,7 +729,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #dee9f76f
+# %% ../nbs/12_widgets.ipynb #0832b8b9
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -760,7 +760,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #42129ef1
+# %% ../nbs/12_widgets.ipynb #351afe7a
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -795,7 +795,7 @@ class StandingView(WorkingView):
     def _listen(self):
         pass
 
-# %% ../nbs/12_widgets.ipynb #9d537711
+# %% ../nbs/12_widgets.ipynb #11b64797
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -842,7 +842,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #b6dab416
+# %% ../nbs/12_widgets.ipynb #f21518df
 WAYS = ("SMILES", "SMARTS", "text")
 
 
@@ -891,7 +891,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #de0a700c
+# %% ../nbs/12_widgets.ipynb #27f171e5
 def map_parts(
     study: Study,
     model: str,
@@ -910,7 +910,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #83d66f42
+# %% ../nbs/12_widgets.ipynb #07000d9c
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -931,7 +931,7 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #662d6ec1
+# %% ../nbs/12_widgets.ipynb #eb98a825
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
@@ -960,7 +960,7 @@ def shown_rows(n: int, selection: Sequence[int] = (), most: int = MAX_POINTS, se
     order = np.random.default_rng(seed).permutation(n)[:most]
     return np.union1d(order, np.asarray(selection, dtype=np.int64))
 
-# %% ../nbs/12_widgets.ipynb #68acf805
+# %% ../nbs/12_widgets.ipynb #801cbd03
 class MapCanvas(StandingView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -989,7 +989,7 @@ class MapCanvas(StandingView):
             trace.on_deselect(self.on_deselect)
         self._gathered = []
 
-# %% ../nbs/12_widgets.ipynb #57beaae0
+# %% ../nbs/12_widgets.ipynb #52afdec0
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1018,7 +1018,7 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #fcdf1656
+# %% ../nbs/12_widgets.ipynb #a56789a7
 class MapDrawing(MapEvents):
     """What the maps show."""
 
@@ -1060,7 +1060,7 @@ class MapDrawing(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #75edb823
+# %% ../nbs/12_widgets.ipynb #a12c5d0b
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: the selection, and where a pasted molecule lands."""
 
@@ -1089,7 +1089,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #dde76777
+# %% ../nbs/12_widgets.ipynb #680a4748
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1131,7 +1131,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #9da03bc6
+# %% ../nbs/12_widgets.ipynb #ed953068
 class MapControls(MarkedMap):
     """The controls of the embedding explorer and the line between them and the study."""
 
@@ -1178,7 +1178,7 @@ class MapControls(MarkedMap):
         if self.study.block and self.study.block in [value for _, value in self.first.options]:
             self.first.value = self.study.block
 
-# %% ../nbs/12_widgets.ipynb #9d1ba37e
+# %% ../nbs/12_widgets.ipynb #b85fc571
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1189,7 +1189,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #6c4ba885
+# %% ../nbs/12_widgets.ipynb #7c6902ee
 class MapActions(MapControls):
     """What a person does with a map."""
 
@@ -1212,7 +1212,7 @@ class MapActions(MapControls):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #67716f20
+# %% ../nbs/12_widgets.ipynb #c8faa982
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1246,7 +1246,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #a6258ba3
+# %% ../nbs/12_widgets.ipynb #767d2886
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1260,7 +1260,7 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #0b5bc60e
+# %% ../nbs/12_widgets.ipynb #aec026fd
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
@@ -1282,7 +1282,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #77d0fe57
+# %% ../nbs/12_widgets.ipynb #7822c351
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1326,7 +1326,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #2c3fde21
+# %% ../nbs/12_widgets.ipynb #c565414d
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1356,7 +1356,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return joined.update_layout(layout, margin=dict(l=56, r=16, t=top, b=48))
 
-# %% ../nbs/12_widgets.ipynb #c917b07b
+# %% ../nbs/12_widgets.ipynb #4c9a7d90
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1390,7 +1390,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #6dd8c48e
+# %% ../nbs/12_widgets.ipynb #a16121b6
 CARD_MOLECULES = 1000  # molecules that a feature card looks at
 
 
@@ -1425,7 +1425,7 @@ def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #5de3215c
+# %% ../nbs/12_widgets.ipynb #0390259c
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1455,7 +1455,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #7aaedef6
+# %% ../nbs/12_widgets.ipynb #f730535b
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1488,7 +1488,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #48b1bcf4
+# %% ../nbs/12_widgets.ipynb #b7878c14
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1533,7 +1533,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #c61abd66
+# %% ../nbs/12_widgets.ipynb #e0b33458
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1577,7 +1577,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #13199495
+# %% ../nbs/12_widgets.ipynb #ab538171
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1612,7 +1612,7 @@ def pair_quality(study: Study, model: str, source: str, target: str) -> pd.Serie
 
     return study.keep(("pair", model, source, target), compute)
 
-# %% ../nbs/12_widgets.ipynb #dd27aa96
+# %% ../nbs/12_widgets.ipynb #40506ffc
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1649,7 +1649,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #89aaa42a
+# %% ../nbs/12_widgets.ipynb #067987f6
 class ConnectionControls(StandingView):
     """The controls of the connection explorer."""
 
@@ -1686,7 +1686,7 @@ class ConnectionControls(StandingView):
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #46ca3302
+# %% ../nbs/12_widgets.ipynb #b4cfbc8d
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1727,7 +1727,7 @@ class ConnectionDrawing(ConnectionControls):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #9ad66c4b
+# %% ../nbs/12_widgets.ipynb #164027cb
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -1767,7 +1767,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #6a132962
+# %% ../nbs/12_widgets.ipynb #e9f633ca
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -1784,7 +1784,7 @@ class PairEvents(ConnectionEvents):
             if points.trace_index == 1:
                 self.study.selection = sorted(set(self._gathered))
 
-# %% ../nbs/12_widgets.ipynb #ac8d36d1
+# %% ../nbs/12_widgets.ipynb #c8dd6285
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -1817,7 +1817,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #cf4b4e0f
+# %% ../nbs/12_widgets.ipynb #566c011e
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -1856,7 +1856,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #8dd57ead
+# %% ../nbs/12_widgets.ipynb #cc990c02
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -1891,7 +1891,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #0bf55869
+# %% ../nbs/12_widgets.ipynb #cd1881e8
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -1932,7 +1932,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #f1c8434f
+# %% ../nbs/12_widgets.ipynb #99e62daf
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -1975,7 +1975,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #440facac
+# %% ../nbs/12_widgets.ipynb #e94b27aa
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2021,7 +2021,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #e2192583
+# %% ../nbs/12_widgets.ipynb #38a8931e
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2066,7 +2066,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #a0522544
+# %% ../nbs/12_widgets.ipynb #33cf4be3
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2097,7 +2097,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #2c9b074d
+# %% ../nbs/12_widgets.ipynb #10834a25
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2136,7 +2136,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #1ba923c2
+# %% ../nbs/12_widgets.ipynb #00dbc663
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2150,7 +2150,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #1fa36207
+# %% ../nbs/12_widgets.ipynb #dcb31b7d
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2192,7 +2192,7 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #711edc1f
+# %% ../nbs/12_widgets.ipynb #86683c29
 class Cancelled(Exception):
     """A person stopped the training."""
 
@@ -2223,7 +2223,7 @@ class WatchedStore:
         self._tick(len(rows))
         return self._store.batch(rows)
 
-# %% ../nbs/12_widgets.ipynb #facf816d
+# %% ../nbs/12_widgets.ipynb #81287337
 def fit_watched(
     model: SingleTask | MultiTask,  # not fitted
     table: MoleculeTable,
@@ -2249,7 +2249,7 @@ def fit_watched(
     model.networks_ = networks
     return model
 
-# %% ../nbs/12_widgets.ipynb #258bf0b5
+# %% ../nbs/12_widgets.ipynb #8bd32e12
 def _fit_one(store, table, split, columns, config, seed, step, done):
     """Train one network for some columns of the table."""
     names = [table.tasks[j].name for j in columns]
@@ -2259,7 +2259,7 @@ def _fit_one(store, table, split, columns, config, seed, step, done):
     done(label, trained.history.to_frame(names))
     return trained
 
-# %% ../nbs/12_widgets.ipynb #1b259944
+# %% ../nbs/12_widgets.ipynb #548e00d0
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused: frozen networks, new head"}
 
@@ -2306,7 +2306,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1) * max(self.total - self.steps, 0)
 
-# %% ../nbs/12_widgets.ipynb #8f7c59f9
+# %% ../nbs/12_widgets.ipynb #56fa74d6
 class RunningTraining(Training):
     """How a training runs."""
 
@@ -2350,7 +2350,7 @@ class RunningTraining(Training):
         """Stop at the next batch."""
         self.cancelled.set()
 
-# %% ../nbs/12_widgets.ipynb #cd9640a4
+# %% ../nbs/12_widgets.ipynb #166919ed
 class LabTraining(RunningTraining):
     """A training as `FusionLab` uses it: `LabTraining(table, split, plan).run()`."""
 
@@ -2393,7 +2393,7 @@ class LabTraining(RunningTraining):
         self.now = f"{name}: starting"
         return fit_watched(model, self.table, split, step=step, done=done, tick=tick, cancelled=self.cancelled)
 
-# %% ../nbs/12_widgets.ipynb #4ddd1c7c
+# %% ../nbs/12_widgets.ipynb #75d1868c
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2414,7 +2414,7 @@ def training_figure(training: Training, shown: str) -> go.Figure | None:
         return None
     return plots.error_by_task(training.errors) if shown == "errors" else plots.error_against_labels(training.errors)
 
-# %% ../nbs/12_widgets.ipynb #6bb87c7b
+# %% ../nbs/12_widgets.ipynb #f9a1d0e3
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2454,7 +2454,7 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #a7d8cb05
+# %% ../nbs/12_widgets.ipynb #93d2711d
 class LabCanvas(LabControls):
     """The lab draws figures of different kinds, each on a canvas of its own."""
 
@@ -2465,7 +2465,7 @@ class LabCanvas(LabControls):
         self.canvas = new_canvas(self.height)
         self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
 
-# %% ../nbs/12_widgets.ipynb #931e444d
+# %% ../nbs/12_widgets.ipynb #9320934e
 class LabDrawing(LabCanvas):
     """What the fusion lab shows of a training."""
 
@@ -2507,7 +2507,7 @@ class LabDrawing(LabCanvas):
 
     _drawn = 0
 
-# %% ../nbs/12_widgets.ipynb #96b7b6a6
+# %% ../nbs/12_widgets.ipynb #a5d03c08
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2538,7 +2538,7 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #e9b95365
+# %% ../nbs/12_widgets.ipynb #cf09fa58
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2565,7 +2565,7 @@ class LabEnd(LabThread):
         note = "" if same else " They know the picked properties only."
         self.say(f"Done in {training.ended - training.started:.0f} s: {', '.join(training.models)}.{note}")
 
-# %% ../nbs/12_widgets.ipynb #4da210d7
+# %% ../nbs/12_widgets.ipynb #a8c6308d
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2593,7 +2593,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #62ff4f0b
+# %% ../nbs/12_widgets.ipynb #494a56fd
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2637,7 +2637,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #29511ea1
+# %% ../nbs/12_widgets.ipynb #ebc035b4
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,
