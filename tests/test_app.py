@@ -209,6 +209,7 @@ sys.exit(app.main())
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
 def test_a_killed_prediction_goes_on_and_ends_the_same(files, run, tmp_path, ending):
+    load = {".csv": pd.read_csv, ".parquet": pd.read_parquet}[ending]
     smiles = ["C" * (1 + i % 9) + "OSN?"[i % 4] for i in range(400)]
     pd.DataFrame({"id": range(400), "smiles": smiles}).to_csv(tmp_path / "many.csv", index=False)
     arguments = ["predict", files / "model", tmp_path / "many.csv", "--chunk-rows", "4", "--out"]
@@ -226,7 +227,8 @@ def test_a_killed_prediction_goes_on_and_ends_the_same(files, run, tmp_path, end
     assert code == 0 and done == 20
     assert "note: 100 of 400 rows could not be read" in err
     assert run(*arguments, whole)[0] == 0
-    assert out.read_bytes() == whole.read_bytes()
+    # The two runs may use another number of threads, so the numbers agree to rounding, not to the bit.
+    pd.testing.assert_frame_equal(load(out), load(whole), rtol=1e-5, atol=1e-6)
     assert not parts.exists()
 
 
