@@ -125,6 +125,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'fusionbook/connections.py'),
                                         'fusionbook.connections._check_request': ( 'connections.html#_check_request',
                                                                                    'fusionbook/connections.py'),
+                                        'fusionbook.connections._checked_replicates': ( 'connections.html#_checked_replicates',
+                                                                                        'fusionbook/connections.py'),
                                         'fusionbook.connections._cka': ('connections.html#_cka', 'fusionbook/connections.py'),
                                         'fusionbook.connections._cka_debiased': ( 'connections.html#_cka_debiased',
                                                                                   'fusionbook/connections.py'),

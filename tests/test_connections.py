@@ -329,10 +329,10 @@ def test_every_entry_from_its_definition(name):
         assert_array(found.ceiling[i], m(blocks[a], again[a]), rtol=1e-9)
         for j, b in enumerate(names):
             assert_array(found.value[i, j], m(blocks[a], blocks[b]), rtol=1e-9, atol=1e-9)
-            out = np.mean([m(blocks[a], U) for U in untrained.values()])
-            into = np.mean([m(U, blocks[b]) for U in untrained.values()])
-            nearer = max(out, into) if found.higher_is_closer else min(out, into)
-            assert_array(found.floor[i, j], nearer, rtol=1e-9)
+            out = [m(blocks[a], U) for U in untrained.values()]
+            into = [m(U, blocks[b]) for U in untrained.values()]
+            nearest = max(out + into) if found.higher_is_closer else min(out + into)
+            assert_array(found.floor[i, j], nearest, rtol=1e-9)
     assert (found.low <= found.value).all() and (found.value <= found.high).all()
     assert_array(found.to_frame().loc["one", "two"], found.value[0, 1])
     long = found.to_long().set_index(["source", "target"])
@@ -632,6 +632,19 @@ def test_an_edge_needs_the_cautious_end_above_both_bars():
     error = np.array([[0, 0.1, 0.9], [0.6, 0, 0.9], [0.9, 0.9, 0]])
     network = connection_network(made_up(error, measure="reconstruction", floor=0.5, null=0.8))
     assert network.edges[["source", "target"]].to_numpy().tolist() == [["n0", "n1"]] and network.directed
+
+
+def test_an_edge_must_appear_in_every_replicate():
+    first = made_up(np.array([[1, 0.5, 0.6], [0.5, 1, 0.2], [0.6, 0.2, 1]]))
+    second = made_up(np.array([[1, 0.2, 0.5], [0.2, 1, 0.9], [0.5, 0.9, 1]]))
+    for replicates in (second, [second], [second, first]):
+        network = connection_network(first, replicates=replicates)
+        assert network.edges[["source", "target"]].to_numpy().tolist() == [["n0", "n2"]]
+        assert network.edges["value"].tolist() == [0.6]
+        assert_array(network.nodes[["x", "y"]], connection_network(first).nodes[["x", "y"]], rtol=0)
+    for other in (made_up(np.eye(3), names=["a", "b", "c"]), made_up(np.eye(3), measure="knn")):
+        with pytest.raises(InputError, match="replicate 1 compares"):
+            connection_network(first, replicates=[second, other])
 
 
 def test_mass_is_taken_by_name():
