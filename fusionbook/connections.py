@@ -7,7 +7,7 @@ __all__ = ['REPEATS_SHARE', 'REPEATS_COLUMNS', 'MEASURES', 'PENALTIES', 'CANONIC
            'N_NEIGHBORS', 'MIN_MOLECULES', 'Space', 'read_space', 'Measure', 'compare_spaces', 'Transfer',
            'transfer_matrix', 'Connections', 'connections', 'ConnectionNetwork', 'connection_network']
 
-# %% ../nbs/09_connections.ipynb #9a4d7af3
+# %% ../nbs/09_connections.ipynb #10c7a29d
 import warnings
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ from .embeddings import join_blocks
 from .molecules import MoleculeTable
 from .molecules import Split
 
-# %% ../nbs/09_connections.ipynb #384f3fd4
+# %% ../nbs/09_connections.ipynb #1d0f26f2
 REPEATS_SHARE = 0.999  # share of a block's variance that the repetitions (null, interval) of linear measures keep ...
 REPEATS_COLUMNS = 100  # ... with at most this many principal columns
 
@@ -75,7 +75,7 @@ def read_space(
     Vt = Vt[S > 1e-7 * S[0]]
     return Space(X @ Vt.T, Vt.T)
 
-# %% ../nbs/09_connections.ipynb #5c01fb24
+# %% ../nbs/09_connections.ipynb #1a14bd79
 @dataclass(frozen=True)
 class Measure:
     """How one measure prepares a block, compares two, and repeats the comparison for the null and the interval."""
@@ -114,7 +114,7 @@ def compare_spaces(
     a, b = (tools.prepare(read_space(Z[order], name)) for name, Z in blocks.items())
     return float(tools.value(a, b))
 
-# %% ../nbs/09_connections.ipynb #c5a0cfab
+# %% ../nbs/09_connections.ipynb #0aaf6d3d
 def _read_arrays(blocks, role, smiles=None):
     """Check arrays of equal rows and finite numbers; say which row of which block is not."""
     arrays = {str(name): np.asarray(Z) for name, Z in blocks.items()}
@@ -143,7 +143,7 @@ def _check_finite(Z, what, smiles):
             "cannot be read is NaN: leave such rows out of all blocks, for instance with `blocks.take(rows)`."
         )
 
-# %% ../nbs/09_connections.ipynb #0cf3c352
+# %% ../nbs/09_connections.ipynb #442ced01
 @dataclass(frozen=True, eq=False)
 class _Linear:
     """What CKA and Procrustes need of a block."""
@@ -176,7 +176,7 @@ def _linear_half(state, rows):
     T = state.T[rows]
     return _linear(T - T.mean(axis=0))
 
-# %% ../nbs/09_connections.ipynb #dff2481d
+# %% ../nbs/09_connections.ipynb #aa33f67e
 def _cross(a, b):
     """Squared norm of Y^T X; what left-out columns would add is replaced by its mean over permutations."""
     missing = (a.trace * b.trace - a.kept * b.kept) / (len(a.T) - 1)
@@ -201,7 +201,7 @@ _LINEAR = (lambda space: _linear(space.T), _linear_light)
 MEASURES["cka"] = Measure(*_LINEAR, _cka, _linear_permute, _linear_half, True, True, 100)
 MEASURES["cka_debiased"] = Measure(*_LINEAR, _cka_debiased, _linear_permute, _linear_half, True, True, 100, -1.0)
 
-# %% ../nbs/09_connections.ipynb #19ea25f0
+# %% ../nbs/09_connections.ipynb #588ed794
 PENALTIES = np.logspace(-9, 3, 25)  # ridge penalties tried, times the largest squared singular value
 
 
@@ -240,7 +240,7 @@ def _reconstruction(a, b):
     error = np.linalg.norm(left - a.held @ (G * (best / a.variance)[:, None])) / np.linalg.norm(left)
     return min(1.0, float(error))
 
-# %% ../nbs/09_connections.ipynb #9b500ef7
+# %% ../nbs/09_connections.ipynb #7f25a6a0
 def _regression_light(space, state):
     """More columns than CKA needs: a ridge map also uses what is faint in the source."""
     k = min(space.leading(0.9999), 150)
@@ -258,7 +258,7 @@ MEASURES["reconstruction"] = Measure(
     repeats=40,
 )
 
-# %% ../nbs/09_connections.ipynb #bd5f3650
+# %% ../nbs/09_connections.ipynb #8815c15f
 @dataclass(frozen=True, eq=False)
 class Transfer:
     """What each block knows of each property (R² on held-out molecules) beside the correlation of the properties."""
@@ -292,7 +292,7 @@ class Transfer:
     def __repr__(self) -> str:
         return f"Transfer: R² of {len(self.r2)} blocks on {self.r2.shape[1]} properties\n{self.r2.round(2).to_string()}"
 
-# %% ../nbs/09_connections.ipynb #76430af7
+# %% ../nbs/09_connections.ipynb #970140e6
 def transfer_matrix(
     blocks: EmbeddingBlocks | Mapping[str, np.ndarray],  # b blocks of n molecules
     table_or_Y: MoleculeTable | pd.DataFrame | np.ndarray,  # (n, t) labels in original units, NaN = unmeasured
@@ -333,7 +333,7 @@ def transfer_matrix(
     correlations = [labels.corr(method=how, min_periods=min_labels) for how in ("pearson", "spearman")]
     return Transfer(pd.DataFrame(r2, list(arrays), names), *counts, *correlations, mask.T @ mask)
 
-# %% ../nbs/09_connections.ipynb #9a17a3ca
+# %% ../nbs/09_connections.ipynb #2c443fac
 def _probe(X, y, split, min_labels):
     """R² on test rows of the ridge map from X (n, d) to y (n,); NaN if labels are too few or do not vary."""
     train, valid, test = (rows[~np.isnan(y[rows])] for rows in (split.train, split.valid, split.test))
@@ -370,7 +370,7 @@ def _read_labels(table_or_Y, names):
         raise InputError(f"{names[column]!r} is infinite at row {row}; write NaN for an unmeasured value.")
     return Y, names, None
 
-# %% ../nbs/09_connections.ipynb #80e07bcd
+# %% ../nbs/09_connections.ipynb #0bf48b22
 def _blocks_for(blocks, smiles, n):
     """The blocks as arrays on n rows; matched by SMILES where both sides have them."""
     if not isinstance(blocks, EmbeddingBlocks | Mapping):
@@ -396,7 +396,7 @@ def _in_order(part, smiles, role):
     except InputError as error:
         raise InputError(f"`{role}`: {error}") from error
 
-# %% ../nbs/09_connections.ipynb #fe882298
+# %% ../nbs/09_connections.ipynb #02f17bd9
 CANONICAL_SHARE = 0.99  # share of a block's variance whose principal directions enter canonical correlations
 ROWS_A_DIRECTION = 10  # molecules needed for each direction
 
@@ -431,7 +431,7 @@ def _pwcca(a, b):
     weight = np.abs(directions @ b.load).sum(axis=1)
     return float(weight @ correlation.clip(max=1.0) / weight.sum())
 
-# %% ../nbs/09_connections.ipynb #8607de17
+# %% ../nbs/09_connections.ipynb #19ed4c26
 _CANONICAL = {
     "prepare": _canonical_prepare,
     "light": lambda space, state: state,
@@ -443,7 +443,7 @@ _CANONICAL = {
 MEASURES["svcca"] = Measure(value=_svcca, symmetric=True, **_CANONICAL)
 MEASURES["pwcca"] = Measure(value=_pwcca, symmetric=False, **_CANONICAL)
 
-# %% ../nbs/09_connections.ipynb #7f8e1c27
+# %% ../nbs/09_connections.ipynb #bffdfdac
 def _procrustes(a, b):
     turned = np.linalg.svd(a.T.T @ b.T, compute_uv=False).sum()
     return max(0.0, 1.0 - float(turned) / np.sqrt(a.trace * b.trace))
@@ -459,7 +459,7 @@ def _square_distances(A, B):
     squares[squares < rounding] = 0
     return squares
 
-# %% ../nbs/09_connections.ipynb #d4736088
+# %% ../nbs/09_connections.ipynb #f873acbc
 RSA_ROWS = 1000  # molecules that the repetitions of RSA use
 
 
@@ -479,7 +479,7 @@ def _distance_ranks(T):
         rows += [row[i + 1 :] for i, row in enumerate(squares)]
     return _unit(_mean_ranks(np.concatenate(rows)))
 
-# %% ../nbs/09_connections.ipynb #e8147594
+# %% ../nbs/09_connections.ipynb #4e0cf1d5
 def _mean_ranks(values):
     """Ranks from 0 of float32 values of 0 or more; their bits sort like the numbers, so one sort carries value and place."""
     packed = values.view(np.uint32).astype(np.uint64) << np.uint64(32)
@@ -500,7 +500,7 @@ def _mean_ranks(values):
 def _ranks_of(ranks, rows):
     return squareform(squareform(ranks)[np.ix_(rows, rows)], checks=False)
 
-# %% ../nbs/09_connections.ipynb #3d0d5c99
+# %% ../nbs/09_connections.ipynb #3cad0a9e
 MEASURES["rsa"] = Measure(
     prepare=lambda space: _distance_ranks(space.T),
     light=lambda space, state: state if len(space.T) <= RSA_ROWS else _distance_ranks(space.T[:RSA_ROWS]),
@@ -513,7 +513,7 @@ MEASURES["rsa"] = Measure(
     lowest=-1.0,
 )
 
-# %% ../nbs/09_connections.ipynb #ba91710d
+# %% ../nbs/09_connections.ipynb #17b45926
 N_NEIGHBORS = 10  # neighbours compared; (n - 1) // 5 where there are fewer than 51 molecules
 _LISTED = 60  # neighbours listed, so that a half-sample finds its own among them
 
@@ -543,7 +543,7 @@ def _neighbours(T):
 def _knn(a, b):
     return float((a.nearest[:, :, None] == b.nearest[:, None, :]).sum() / a.nearest.size)
 
-# %% ../nbs/09_connections.ipynb #d7689f3a
+# %% ../nbs/09_connections.ipynb #86a53bba
 def _neighbours_permute(state, order):
     place = np.argsort(order)
     return replace(state, order=place[state.nearest[order]])
@@ -570,7 +570,7 @@ MEASURES["knn"] = Measure(
     repeats=100,
 )
 
-# %% ../nbs/09_connections.ipynb #ae6a4d7c
+# %% ../nbs/09_connections.ipynb #fa15c0e9
 @dataclass(frozen=True, eq=False)
 class Connections:
     """How near each block is to each other one, with interval, null, floor and ceiling: row = source, column = target."""
@@ -609,7 +609,7 @@ class Connections:
         used = f"{self.n} of {self.n_total} molecules" if self.n < self.n_total else f"{self.n} molecules"
         return f"Connections: {self.measure}, {used}\n{self.to_frame().round(2).to_string()}"
 
-# %% ../nbs/09_connections.ipynb #6859850c
+# %% ../nbs/09_connections.ipynb #810f8862
 def _long(found):
     b = len(found.names)
     source, target = np.nonzero(~np.eye(b, dtype=bool))
@@ -646,7 +646,7 @@ def _aligned(blocks, ceiling, floor):
         raise InputError(f"the collections must list the same molecules, row by row; numbers of rows: {rows}.")
     return arrays
 
-# %% ../nbs/09_connections.ipynb #16c8c949
+# %% ../nbs/09_connections.ipynb #8f2f03b8
 @contextmanager
 def _threads():
     """As many threads as the linear algebra library may use, while each of its calls uses one."""
@@ -676,7 +676,7 @@ def _null(tools, states, n, repeats, level, rng, pool):
         return np.quantile(found, level, axis=0, method="higher")
     return np.quantile(found, 1 - level, axis=0, method="lower")
 
-# %% ../nbs/09_connections.ipynb #61e71769
+# %% ../nbs/09_connections.ipynb #3f581bea
 def _interval(tools, states, value, n_rows, n, repeats, level, rng, pool):
     """Spread of half-samples around their mean, put around the value; smaller by root n_rows/n where rows were saved."""
 
@@ -690,7 +690,7 @@ def _interval(tools, states, value, n_rows, n, repeats, level, rng, pool):
     low, high = np.clip(value + np.quantile(spread, tails, axis=0), tools.lowest, 1.0)
     return np.minimum(low, value), np.maximum(high, value)
 
-# %% ../nbs/09_connections.ipynb #aadd368b
+# %% ../nbs/09_connections.ipynb #0e322cc9
 MIN_MOLECULES = 20
 
 
@@ -732,7 +732,7 @@ def _check_request(arrays, measure, n):
         text = f"{n} molecules and up to {width} columns: {advice[measure]}. Prefer measure='cka_debiased'."
         warnings.warn(text, UserWarning, stacklevel=4)
 
-# %% ../nbs/09_connections.ipynb #c5dd470f
+# %% ../nbs/09_connections.ipynb #3a3695f9
 def connections(
     blocks: EmbeddingBlocks | Mapping[str, np.ndarray],  # two or more blocks of the same n molecules
     *,
@@ -776,7 +776,7 @@ def connections(
     with _threads() as pool:
         return _connect(arrays, measure, repeats, level, max_molecules, seed, pool)
 
-# %% ../nbs/09_connections.ipynb #efed391d
+# %% ../nbs/09_connections.ipynb #9e77cf9d
 def _connect(arrays, measure, repeats, level, max_molecules, seed, pool):
     tools = MEASURES[measure]
     names = list(arrays["blocks"])
@@ -795,7 +795,7 @@ def _connect(arrays, measure, repeats, level, max_molecules, seed, pool):
     low, high = _interval(tools, light, value, n_rows, n, repeats[1], level, rng, pool)
     return Connections(measure, names, value, low, high, null, ceiling, floor, n, n_total, tools.higher_is_closer, level)
 
-# %% ../nbs/09_connections.ipynb #5ab47565
+# %% ../nbs/09_connections.ipynb #981bb076
 @dataclass(frozen=True, eq=False)
 class ConnectionNetwork:
     """Blocks as nodes with places, and the connections between them that clear chance and the untrained floor."""
@@ -815,7 +815,7 @@ class ConnectionNetwork:
         drawn = ("directed edge" if self.directed else "edge") + "s" * (len(self.edges) != 1)
         return f"ConnectionNetwork: {self.measure}, {len(self.nodes)} nodes, {len(self.edges)} {drawn}; alone: {self.isolated}"
 
-# %% ../nbs/09_connections.ipynb #1763e826
+# %% ../nbs/09_connections.ipynb #6c78b5e4
 def _place(D, seed, starts=30, steps=300):
     """Places (b, 2) whose distances follow D (b, b): the best of several starts, turned to a fixed circle.
 
@@ -838,7 +838,7 @@ def _place(D, seed, starts=30, steps=300):
 def _distances(P):
     return np.linalg.norm(P[:, :, None] - P[:, None], axis=3)
 
-# %% ../nbs/09_connections.ipynb #3bea27c7
+# %% ../nbs/09_connections.ipynb #13967004
 def _checked_replicates(found, replicates):
     """Refuse replicates that are not the same question about the same blocks."""
     replicates = [replicates] if isinstance(replicates, Connections) else list(replicates)
@@ -850,7 +850,7 @@ def _checked_replicates(found, replicates):
             )
     return replicates
 
-
+# %% ../nbs/09_connections.ipynb #18fce9cb
 def connection_network(
     connections: Connections,  # b blocks
     *,

@@ -4,18 +4,24 @@
 
 # %% auto #0
 __all__ = ['InputError', 'ModelFileError', 'RowsWarning', 'TrainingWarning', 'unknown_name', 'check_choice', 'check_number',
-           'check_shape', 'assert_array', 'spawn_seeds', 'progress_bar']
+           'check_shape', 'assert_array', 'spawn_seeds', 'progress_bar', 'parallel']
 
-# %% ../nbs/00_core.ipynb #00ea92e9
+# %% ../nbs/00_core.ipynb #43f72bdd
 import difflib
+import functools
+import multiprocessing
+import os
 import sys
 from collections.abc import Iterable
 from collections.abc import Sequence
+from multiprocessing.util import Finalize
 
+import joblib
 import numpy as np
+from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
-# %% ../nbs/00_core.ipynb #a9c35f1d
+# %% ../nbs/00_core.ipynb #7ac273ab
 class InputError(ValueError):
     """Something the caller handed over cannot be used; the message says where, what was wanted, and the remedy."""
 
@@ -31,7 +37,7 @@ class RowsWarning(UserWarning):
 class TrainingWarning(UserWarning):
     """A training ended in a state that deserves a second look, for instance before it had converged."""
 
-# %% ../nbs/00_core.ipynb #afbd91dd
+# %% ../nbs/00_core.ipynb #7041446d
 def unknown_name(
     kind: str,  # what the name stands for, e.g. "column"
     name: str,  # the name that was not found
@@ -49,7 +55,7 @@ def unknown_name(
     more = f" and {len(choices) - 12} more" if len(choices) > 12 else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Available: {shown or 'none'}{more}.")
 
-# %% ../nbs/00_core.ipynb #f28c768d
+# %% ../nbs/00_core.ipynb #5431532e
 def check_choice(
     parameter: str,  # the parameter's name, for the message
     value: object,  # what the caller gave
@@ -87,7 +93,7 @@ def check_number(
         wanted = "a whole number" if integer else "a number"
         raise InputError(f"`{parameter}` must be {wanted} from {low} to {high}; got {value!r}.")
 
-# %% ../nbs/00_core.ipynb #1ad616a6
+# %% ../nbs/00_core.ipynb #313838b8
 def check_shape(
     name: str,  # the array's name, for the message
     array: np.ndarray,  # NumPy array or torch tensor
@@ -106,7 +112,7 @@ def check_shape(
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise InputError(f"`{name}` must have shape ({wanted}); got {got}.")
 
-# %% ../nbs/00_core.ipynb #d7574894
+# %% ../nbs/00_core.ipynb #45409a5a
 def assert_array(
     actual: np.ndarray,  # what the code gave
     expected: np.ndarray,  # what was wanted, same shape
@@ -126,7 +132,7 @@ def assert_array(
         raise AssertionError(f"shapes differ: {actual.shape} and {expected.shape}")
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
-# %% ../nbs/00_core.ipynb #04ac6896
+# %% ../nbs/00_core.ipynb #c38b92a3
 def spawn_seeds(
     seed: int,  # the study's seed, 0 or more
     n: int,  # how many children
@@ -142,7 +148,7 @@ def spawn_seeds(
     children = np.random.SeedSequence(int(seed)).spawn(n)
     return [int(child.generate_state(1)[0] >> 1) for child in children]
 
-# %% ../nbs/00_core.ipynb #795829a1
+# %% ../nbs/00_core.ipynb #143b9c83
 def progress_bar(
     total: int,  # number of steps
     description: str,  # what is being done
@@ -153,3 +159,19 @@ def progress_bar(
     if show is None:
         show = "ipykernel" in sys.modules or sys.stderr.isatty()
     return tqdm(total=total, desc=description, disable=not show, unit=unit, leave=False)
+
+# %% ../nbs/00_core.ipynb #eca14c6c
+def parallel(
+    n_jobs: int,  # processes
+    **options,  # to joblib.Parallel
+) -> joblib.Parallel:
+    """Make a `joblib.Parallel` whose waiting processes do not hold up the end of a `multiprocessing` child."""
+    if multiprocessing.parent_process() is not None:
+        _end_workers_with(os.getpid())
+    return joblib.Parallel(n_jobs=n_jobs, **options)
+
+
+@functools.cache
+def _end_workers_with(pid):
+    """Send the waiting processes home when process `pid`, the one that runs, ends: first of all, while their queue is open."""
+    return Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(), exitpriority=100)

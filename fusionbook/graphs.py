@@ -7,7 +7,7 @@ __all__ = ['ATOM_CHOICES', 'BOND_CHOICES', 'N_STEREO', 'D_V', 'D_E', 'PIECE', 'P
            'bond_facts', 'atom_features', 'bond_features', 'MoleculeBatch', 'flat_ranges', 'GraphStore', 'read_graphs',
            'pack_graphs', 'to_pyg', 'from_pyg']
 
-# %% ../nbs/03_graphs.ipynb #f455bf0b
+# %% ../nbs/03_graphs.ipynb #7985aac2
 import hashlib
 import json
 import os
@@ -34,10 +34,11 @@ from safetensors.torch import save
 from ._version import __version__
 from .core import InputError
 from .core import check_shape
+from .core import parallel
 from .molecules import Rejected
 from .molecules import parse_smiles
 
-# %% ../nbs/03_graphs.ipynb #a57a7b7d
+# %% ../nbs/03_graphs.ipynb #31ed7f5c
 ATOM_CHOICES = (
     (*range(1, 37), 53),
     tuple(range(6)),
@@ -74,7 +75,7 @@ def bond_facts(
     """Read the four facts about a bond that the features encode."""
     return (int(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing(), int(bond.GetStereo()))
 
-# %% ../nbs/03_graphs.ipynb #b8be7e1f
+# %% ../nbs/03_graphs.ipynb #b7e8c01e
 def atom_features(
     facts: tuple,  # from `atom_facts`
 ) -> np.ndarray:  # (72,) float32
@@ -113,7 +114,7 @@ def bond_features(
     x[7 + min(stereo, N_STEREO)] = 1
     return x
 
-# %% ../nbs/03_graphs.ipynb #69ef4db4
+# %% ../nbs/03_graphs.ipynb #125e518a
 @dataclass(frozen=True)
 class MoleculeBatch:
     """Some molecules as one disconnected graph; what every encoder reads. The fields are torch tensors.
@@ -145,7 +146,7 @@ class MoleculeBatch:
         """Index of each directed bond's reverse, shape (n_directed_bonds,)."""
         return torch.arange(self.edge_index.shape[1], device=self.edge_index.device) ^ 1
 
-# %% ../nbs/03_graphs.ipynb #9ab2cbc3
+# %% ../nbs/03_graphs.ipynb #bea15ac3
 def flat_ranges(
     offsets: torch.Tensor,  # (n + 1,) int64, where each molecule starts; the last entry is the total
     rows: torch.Tensor,  # (b,) int64, the molecules wanted
@@ -159,7 +160,7 @@ def flat_ranges(
     shift = torch.repeat_interleave(offsets[rows] - (ends - counts), counts)
     return shift + torch.arange(len(shift), device=shift.device), counts
 
-# %% ../nbs/03_graphs.ipynb #56a39654
+# %% ../nbs/03_graphs.ipynb #64ef9e76
 @dataclass(frozen=True)
 class GraphStore:
     """All molecules of a table as flat torch tensors; molecule i owns the atoms from `atom_offsets[i]` to `atom_offsets[i + 1]`.
@@ -207,7 +208,7 @@ class GraphStore:
             n=len(rows),
         )
 
-# %% ../nbs/03_graphs.ipynb #f9edecd8
+# %% ../nbs/03_graphs.ipynb #c05c541b
 def _bytes_in(values):
     """Regular expression for one byte out of several values."""
     return b"[" + b"".join(b"\\x%02x" % value for value in values) + b"]"
@@ -239,7 +240,7 @@ def _records(kind, n):
     record = {"atom": _atom_record, "bond": _bond_record}[kind]()
     return re.compile(record if n == 1 else b"(?:" + record + b"){%d}" % n, re.DOTALL)
 
-# %% ../nbs/03_graphs.ipynb #a6927a8f
+# %% ../nbs/03_graphs.ipynb #66d2da4c
 _HEADER = struct.Struct("<4s6I")
 _MAGIC, _FORMAT, _FIRST_ATOM = b"\xef\xbe\xad\xde", 16, 30
 _BOND_TAG, _RING_TAG, _END_TAG = b"\x0b", b"\x42", b"\x17"
@@ -277,7 +278,7 @@ def _rings(data, place, fewest):
         place = stop
     return rings if n_rings >= fewest and data[place : place + 1] == _END_TAG else None
 
-# %% ../nbs/03_graphs.ipynb #25d32c61
+# %% ../nbs/03_graphs.ipynb #19da792e
 @dataclass(frozen=True)
 class _Piece:
     """Graphs of n molecules whose atom and bond types are numbered within the piece, in order of appearance."""
@@ -298,7 +299,7 @@ class _Numbers(dict):
         self[key] = number = len(self)
         return number
 
-# %% ../nbs/03_graphs.ipynb #cb1b1447
+# %% ../nbs/03_graphs.ipynb #2a0bb893
 def _piece_by_calls(mols):
     """Ask RDKit for the facts of every atom and bond: slow, and right for everything that RDKit can read."""
     atoms, bonds = _Numbers(), _Numbers()
@@ -313,7 +314,7 @@ def _piece_by_calls(mols):
         bond_facts=list(bonds),
     )
 
-# %% ../nbs/03_graphs.ipynb #3f44ee2b
+# %% ../nbs/03_graphs.ipynb #f9e320ed
 class _Gathered:
     """Records of molecules that could be cut apart, until they are turned into a piece."""
 
@@ -333,7 +334,7 @@ class _Gathered:
         self.ends.append(ends)
         self.rings.extend(rings)
 
-# %% ../nbs/03_graphs.ipynb #2aa42458
+# %% ../nbs/03_graphs.ipynb #5657af12
 def _piece_by_records(gathered):
     """Number the keys of all atoms and bonds; ask for the facts of each distinct key."""
     n_atoms, n_bonds = (np.array(x, dtype=np.int64) for x in (gathered.n_atoms, gathered.n_bonds))
@@ -367,7 +368,7 @@ def _in_ring(gathered, ends, molecule):
     pairs = np.stack([flat[inside], flat[inside + 1]], axis=1).astype(np.int64)
     return np.isin(_pair_keys(molecule, ends), _pair_keys(owner[inside], pairs))
 
-# %% ../nbs/03_graphs.ipynb #b94af877
+# %% ../nbs/03_graphs.ipynb #1ce41c48
 _KNOWN = {}
 
 
@@ -400,7 +401,7 @@ def _ask(kind, keys, records, first_of, facts):
     rank[order] = np.arange(len(order))
     return answers, rank[number]
 
-# %% ../nbs/03_graphs.ipynb #e01cedb6
+# %% ../nbs/03_graphs.ipynb #a635c0bf
 _ODD = re.compile(r"[\s*~]")
 _BATCH = 128
 
@@ -433,7 +434,7 @@ def _cut_all(smiles, first):
         cut = [None if whole is None else _cut(whole) for whole in wholes]
         yield from zip(range(first + start, first + start + len(texts)), texts, cut)
 
-# %% ../nbs/03_graphs.ipynb #a5551d99
+# %% ../nbs/03_graphs.ipynb #c2f415c2
 def _quick_mol(text):
     """Parse text that holds nothing but an ordinary SMILES; None for everything that needs `parse_smiles`."""
     if not isinstance(text, str) or _ODD.search(text):
@@ -443,7 +444,7 @@ def _quick_mol(text):
     except (RuntimeError, ValueError):
         return None
 
-# %% ../nbs/03_graphs.ipynb #4a5e271e
+# %% ../nbs/03_graphs.ipynb #0800b778
 def _merge(pieces):
     """Put pieces together: types that occur in several are numbered once, in order of appearance."""
     atoms, bonds = _Numbers(), _Numbers()
@@ -468,7 +469,7 @@ def _type_table(facts, encode, width):
     rows = [encode(one) for one in facts]
     return torch.from_numpy(np.array(rows, dtype=np.float32).reshape(-1, width))
 
-# %% ../nbs/03_graphs.ipynb #19228678
+# %% ../nbs/03_graphs.ipynb #6c3c590a
 PIECE = 10_000
 PARALLEL_FROM = 40_000
 
@@ -488,12 +489,12 @@ def read_graphs(
     n_jobs = joblib.effective_n_jobs(n_jobs)
     size = max(min(PIECE, -(-len(smiles) // n_jobs)), 1)
     parts = [(smiles[i : i + size], i) for i in range(0, max(len(smiles), 1), size)]
-    read = joblib.Parallel(n_jobs=min(n_jobs, len(parts)))(joblib.delayed(_read_pieces)(*part) for part in parts)
+    read = parallel(min(n_jobs, len(parts)))(joblib.delayed(_read_pieces)(*part) for part in parts)
     store = _merge([piece for pieces, _, _ in read for piece in pieces])
     rows = np.array([row for _, rows, _ in read for row in rows], dtype=np.int64)
     return store, rows, tuple(item for _, _, rejected in read for item in rejected)
 
-# %% ../nbs/03_graphs.ipynb #fe5ce769
+# %% ../nbs/03_graphs.ipynb #ecde61a0
 FEATURES_VERSION = 1
 
 
@@ -514,7 +515,7 @@ def _graph_file(folder, smiles):
         digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     return folder / f"{digest.hexdigest()}.graphs"
 
-# %% ../nbs/03_graphs.ipynb #3ca80a0c
+# %% ../nbs/03_graphs.ipynb #14bb7fbf
 def _save_graphs(folder, smiles, store):
     """Write a checksum and the tensors as safetensors; a failure costs the copy, not the result."""
     content = save(dict(vars(store)))
@@ -531,7 +532,7 @@ def _save_graphs(folder, smiles, store):
             part.unlink(missing_ok=True)
         warnings.warn(f"the graphs could not be kept in {str(folder)!r}: {error}", stacklevel=4)
 
-# %% ../nbs/03_graphs.ipynb #40979edb
+# %% ../nbs/03_graphs.ipynb #3297cf12
 def _load_graphs(folder, smiles):
     """Read the graphs of these SMILES; None where there is no file, or a damaged one (which is told)."""
     file = _graph_file(folder, smiles)
@@ -550,7 +551,7 @@ def _load_graphs(folder, smiles):
     warnings.warn(f"{str(file)!r} is damaged; the graphs are made anew.", stacklevel=4)
     return None
 
-# %% ../nbs/03_graphs.ipynb #0f141fcb
+# %% ../nbs/03_graphs.ipynb #497b0297
 @lru_cache(maxsize=8)
 def _pack(smiles, n_jobs, cache):
     folder = _graph_folder(cache)
@@ -586,7 +587,7 @@ def pack_graphs(
     """
     return _pack(tuple(smiles), n_jobs, cache)
 
-# %% ../nbs/03_graphs.ipynb #31241454
+# %% ../nbs/03_graphs.ipynb #a11d0a52
 def to_pyg(
     batch: MoleculeBatch,  # b molecules
 ):  # torch_geometric.data.Batch of b Data objects
@@ -619,7 +620,7 @@ def _paired_order(edge_index, row):
         )
     return order
 
-# %% ../nbs/03_graphs.ipynb #5f85aba9
+# %% ../nbs/03_graphs.ipynb #677f8537
 def from_pyg(
     graphs: Sequence,  # n torch_geometric.data.Data with x, edge_index, edge_attr
 ) -> GraphStore:  # n molecules with the graphs' own feature widths

@@ -10,7 +10,7 @@ __all__ = ['CHAINS', 'CARBOCYCLES', 'HETEROCYCLES', 'ARENES', 'FUSED_ARENES', 'C
            'PROPERTIES', 'TABLE', 'DECIMALS', 'BATCH', 'implausible', 'enumerate_molecules', 'column_name',
            'compute_xtb', 'build_xtb_table', 'main']
 
-# %% ../nbs/14_xtb.ipynb #77b45337
+# %% ../nbs/14_xtb.ipynb #5b983501
 import argparse
 import functools
 import gzip
@@ -35,10 +35,11 @@ from scipy.optimize import minimize
 from .core import InputError
 from .core import check_choice
 from .core import check_number
+from .core import parallel
 from .core import progress_bar
 from .core import unknown_name
 
-# %% ../nbs/14_xtb.ipynb #3df03f56
+# %% ../nbs/14_xtb.ipynb #e5b6db5d
 CHAINS = """
 CC CCC CCCC CC(C)C CCCCC CC(C)CC C=C CC=C C=CC=C CC=CC C#C CC#C CO CCO CC(C)O COC CCOC CN CCN CNC CN(C)C CF CCF CCl
 CCCl CS CCS CSC CC#N C=O CC=O CC(C)=O CCC(C)=O OC=O CC(=O)O COC=O CC(=O)OC NC=O CNC=O CN(C)C=O CC(N)=O CC(=O)N(C)C
@@ -59,7 +60,7 @@ O=C1NCCO1 O=C1NCCN1 O=C1CCC(=O)N1 O=C1C=CC(=O)N1 O=C1C=CCO1 O=S1(=O)CCCC1 C1=COC
 C1=CCNCC1 C1CC2CCC1O2 C1CC2CCC1N2 C1CN2CCC1CC2 C1CC2(C1)COC2 C1CC2(C1)CNC2 C1CC2OC2C1 C1CSCS1
 """.split()
 
-# %% ../nbs/14_xtb.ipynb #eb226644
+# %% ../nbs/14_xtb.ipynb #d6d10bab
 ARENES = """
 c1ccccc1 c1ccncc1 c1cncnc1 c1cnccn1 c1ccnnc1 c1ccc2ccccc2c1 c1cc[nH]c1 c1ccoc1 c1ccsc1 c1c[nH]cn1 c1cn[nH]c1 c1cocn1
 c1cscn1 c1cnoc1 c1cnsc1 c1nc[nH]n1 c1nnco1 c1ncno1 c1nncs1 Cn1cccc1 Cn1ccnc1 Cn1cccn1 Cn1cncn1 Cn1ccnn1 Cn1cnnn1
@@ -81,7 +82,7 @@ CORES = {  # kind of core: (weight, SMILES)
     "fused arene": (12, FUSED_ARENES),
 }
 
-# %% ../nbs/14_xtb.ipynb #af1d21b5
+# %% ../nbs/14_xtb.ipynb #83a6d933
 SUBSTITUENTS = {  # kind: (weight, SMILES; * marks the open valence; a repeated entry is drawn more often)
     "alkyl": (22, "*C *C *C *C *CC *CC *C(C)C *CCC *C(C)(C)C *CC(C)C *CCCC"),
     "halogen": (10, "*F *F *F *Cl *Cl"),
@@ -115,7 +116,7 @@ SITES = {  # where a substituent may go (SMARTS): weight
     "[nH]": 0.6,
 }
 
-# %% ../nbs/14_xtb.ipynb #3ea5a2e8
+# %% ../nbs/14_xtb.ipynb #4a73ec0b
 _PATTERNS: dict[str, Chem.Mol] = {}
 
 
@@ -130,7 +131,7 @@ def _count(mol: Chem.Mol, smarts: str) -> int:
     """How often a pattern occurs."""
     return len(mol.GetSubstructMatches(_pattern(smarts)))
 
-# %% ../nbs/14_xtb.ipynb #2c20fd5b
+# %% ../nbs/14_xtb.ipynb #311c390c
 def _join(
     mol: Chem.Mol,  # what has grown so far
     site: int,  # index of an atom that bears hydrogen
@@ -146,7 +147,7 @@ def _join(
     failed = Chem.SanitizeMol(grown, catchErrors=True)
     return None if failed else grown.GetMol()
 
-# %% ../nbs/14_xtb.ipynb #307e937c
+# %% ../nbs/14_xtb.ipynb #4650412e
 def _open_sites(
     mol: Chem.Mol,  # what has grown so far
     fragment: Chem.Mol,  # what comes next; its heteroatoms are not joined to nitrogen
@@ -163,7 +164,7 @@ def _open_sites(
     p = np.array([weights[site] for site in sites])
     return sites, p / p.sum()
 
-# %% ../nbs/14_xtb.ipynb #e6a1bd1d
+# %% ../nbs/14_xtb.ipynb #a12ff562
 def _weighted(pools: dict) -> tuple[list[Chem.Mol], np.ndarray, np.ndarray]:
     """Flatten {kind: (weight, SMILES)} to molecules, their probabilities and numbers of real heavy atoms."""
     mols, p = [], []
@@ -174,7 +175,7 @@ def _weighted(pools: dict) -> tuple[list[Chem.Mol], np.ndarray, np.ndarray]:
     sizes = [sum(atom.GetAtomicNum() > 1 for atom in mol.GetAtoms()) for mol in mols]
     return mols, np.array(p), np.array(sizes)
 
-# %% ../nbs/14_xtb.ipynb #a4564cfb
+# %% ../nbs/14_xtb.ipynb #0d903f46
 def _draw(
     pool: tuple[list[Chem.Mol], np.ndarray, np.ndarray],  # from `_weighted`
     room: int,  # largest number of heavy atoms that fits
@@ -204,7 +205,7 @@ def _grow(
         mol = _join(mol, int(rng.choice(sites, p=p)), fragment)
     return mol
 
-# %% ../nbs/14_xtb.ipynb #2801029c
+# %% ../nbs/14_xtb.ipynb #bad1f725
 REJECT_SP3 = {  # groups on saturated carbon that a chemist would not expect to keep in a bottle
     "hydroxyl or thiol beside another heteroatom on one carbon": "[CX4]([OX2H,SX2H])[#7,#8,#16,F,Cl]",
     "nitrogen beside another heteroatom on one carbon": "[CX4]([#7])[#7,#8,#16,F,Cl]",
@@ -226,7 +227,7 @@ REJECT_SP3 = {  # groups on saturated carbon that a chemist would not expect to 
     "chlorine on a sulfonyl or nitrile carbon": "[CX4](Cl)[$(C#N),$(S=O)]",
 }
 
-# %% ../nbs/14_xtb.ipynb #e1f1917e
+# %% ../nbs/14_xtb.ipynb #238af97b
 REJECT_ALKENE = {  # groups on C=C and C#C
     "enol or thioenol": "[CX3]=[CX3][OX2H,SX2H]",
     "enamine": "[CX3]=[CX3;!$(C=CC(=O)[#7,#8])][NX3;!$(NC=O);!$(NS(=O)=O);!$([N+])]",
@@ -241,7 +242,7 @@ REJECT_ALKENE = {  # groups on C=C and C#C
     "halogen on an electron-rich alkene": "[F,Cl][CX3]=[CX3][#7,#8,#16]",
 }
 
-# %% ../nbs/14_xtb.ipynb #76b675b9
+# %% ../nbs/14_xtb.ipynb #e9418642
 REJECT_ACYL = {  # groups on C=O, C=N and C#N
     "acyl halide": "C(=O)[F,Cl]",
     "acyl cyanide": "C(=O)C#N",
@@ -273,7 +274,7 @@ REJECT_ACYL = {  # groups on C=O, C=N and C#N
     "formate of a phenol": "[CX3H1](=O)[OX2]c",
 }
 
-# %% ../nbs/14_xtb.ipynb #2a766fd1
+# %% ../nbs/14_xtb.ipynb #3b430c67
 REJECT_RING = {  # rings and heteroarenes
     "halogen and heteroatom on neighbouring three-ring carbons": "[r3]([F,Cl])~[r3][#7,#8,#16;!r3]",
     "chlorine on a three-membered ring": "[C;r3]Cl",
@@ -291,7 +292,7 @@ REJECT_RING = {  # rings and heteroarenes
 
 REJECT = {**REJECT_SP3, **REJECT_ALKENE, **REJECT_ACYL, **REJECT_RING}
 
-# %% ../nbs/14_xtb.ipynb #e85f1384
+# %% ../nbs/14_xtb.ipynb #b531cce4
 HETERO_BOND = "[#7,#8,#16,F,Cl]~[#7,#8,#16,F,Cl]"
 ALLOWED_HETERO_BONDS = (
     "[$([N+](=O)[O-])]~[#8X1]",
@@ -310,7 +311,7 @@ def _odd_hetero_bond(mol: Chem.Mol) -> bool:
     bonds = mol.GetSubstructMatches(_pattern(HETERO_BOND))
     return any(frozenset(pair) not in allowed for pair in bonds)
 
-# %% ../nbs/14_xtb.ipynb #4841fd25
+# %% ../nbs/14_xtb.ipynb #c89a7d4a
 GROUPS = {  # functional group: (SMARTS, how often it may occur)
     "acid": ("C(=O)[OX2H]", 1),
     "ester": ("C(=O)[OX2][#6]", 2),
@@ -338,7 +339,7 @@ GROUPS = {  # functional group: (SMARTS, how often it may occur)
     "small heterocycle": ("[#7,#8,#16;r3]", 1),
 }
 
-# %% ../nbs/14_xtb.ipynb #5358aa2a
+# %% ../nbs/14_xtb.ipynb #379c1fba
 BASIC_AMINE = "[NX3;!$(N-[!#6]);!$(NC=[O,S,N]);!$(N-c);!$(NC=C)]"
 NUCLEOPHILE = "[$([NX3;H1,H2;!$(NC=O);!$(NS=O);!$(N-c)]),$([SX2H])]"
 
@@ -358,7 +359,7 @@ CLASHES = {  # pairs that would react with each other
     "thiol and nitro or oxime": ("[SX2H]", "[$([N+]=O),$(C=NO)]"),
 }
 
-# %% ../nbs/14_xtb.ipynb #f00c221a
+# %% ../nbs/14_xtb.ipynb #4afdf6e9
 def _too_crowded(mol: Chem.Mol) -> str:
     """Name the group that occurs too often, or say that there are too many kinds; empty where neither holds."""
     counts = {name: _count(mol, smarts) for name, (smarts, _) in GROUPS.items()}
@@ -373,7 +374,7 @@ def _too_crowded(mol: Chem.Mol) -> str:
         return "too many functional groups for its size"
     return ""
 
-# %% ../nbs/14_xtb.ipynb #026bf8ff
+# %% ../nbs/14_xtb.ipynb #7d40e715
 MAX_STEREO = 3  # they are left open in the SMILES, so a molecule with many stands for many compounds
 
 
@@ -398,7 +399,7 @@ def implausible(
         return f"more than {MAX_STEREO} stereo centres and double bonds"
     return _too_crowded(mol)
 
-# %% ../nbs/14_xtb.ipynb #cb0ae29e
+# %% ../nbs/14_xtb.ipynb #13439994
 SIZES = {3: 30, 4: 90, 5: 220, 6: 450, 7: 750, 8: 950, 9: 1100, 10: 1050, 11: 900, 12: 600, 13: 320, 14: 200}
 MISSES = 400  # a size is exhausted after so many attempts in a row without a new molecule
 
@@ -422,7 +423,7 @@ def _fill(
             found[smiles] = None
             misses = 0
 
-# %% ../nbs/14_xtb.ipynb #8588187d
+# %% ../nbs/14_xtb.ipynb #294ec043
 def enumerate_molecules(
     n: int,  # how many molecules
     *,
@@ -452,7 +453,7 @@ def enumerate_molecules(
     smiles = list(found)
     return [smiles[i] for i in rng.permutation(n)]
 
-# %% ../nbs/14_xtb.ipynb #4904f3c3
+# %% ../nbs/14_xtb.ipynb #ca23cc5d
 METHOD = "GFN2-xTB"
 EV = 27.211386245988  # 1 Hartree in eV (CODATA 2018)
 KCAL = 627.509474063  # 1 Hartree in kcal/mol
@@ -464,7 +465,7 @@ GRADIENT_TOLERANCE = 5e-4  # largest component after relaxing, Hartree/Bohr
 MAX_STEPS = 400  # L-BFGS iterations
 MAX_ATOMS = 200  # hydrogens included
 
-# %% ../nbs/14_xtb.ipynb #b88ce4f6
+# %% ../nbs/14_xtb.ipynb #8ca497ef
 class _Failed(Exception):
     """A molecule cannot be computed; the message is its row's `problem`."""
 
@@ -482,7 +483,7 @@ def _tblite() -> tuple:
 def _silent(message: str) -> None:
     """Swallow the library's log."""
 
-# %% ../nbs/14_xtb.ipynb #816f3b8e
+# %% ../nbs/14_xtb.ipynb #8f37cefc
 def _calculator(
     numbers: np.ndarray,  # atomic numbers, shape (n_atoms,)
     positions: np.ndarray,  # Bohr, shape (n_atoms, 3)
@@ -503,7 +504,7 @@ def _calculator(
         calculator.add("alpb-solvation", solvent)
     return calculator
 
-# %% ../nbs/14_xtb.ipynb #232440ca
+# %% ../nbs/14_xtb.ipynb #25049120
 def _checked(
     smiles: object,  # one cell of the caller's column
 ) -> Chem.Mol:  # with hydrogens
@@ -529,7 +530,7 @@ def _checked(
         raise _Failed(f"{mol.GetNumAtoms()} atom(s), hydrogens included; 2 to {MAX_ATOMS} are computed")
     return mol
 
-# %% ../nbs/14_xtb.ipynb #1972eff9
+# %% ../nbs/14_xtb.ipynb #c46e2030
 def _embed(
     mol: Chem.Mol,  # with hydrogens
     seed: int,
@@ -554,7 +555,7 @@ def _embed(
     lowest = min(range(len(ends)), key=lambda i: ends[i][1])
     return mol.GetConformer(conformers[lowest]).GetPositions() / ANGSTROM
 
-# %% ../nbs/14_xtb.ipynb #fa260d02
+# %% ../nbs/14_xtb.ipynb #0607d70c
 def _relax(
     numbers: np.ndarray,  # atomic numbers, shape (n_atoms,)
     start: np.ndarray,  # Bohr, shape (n_atoms, 3)
@@ -578,7 +579,7 @@ def _relax(
         raise _Failed(f"relaxation stopped with a gradient of {largest:.1e} Hartree/Bohr")
     return positions, result
 
-# %% ../nbs/14_xtb.ipynb #3e00c8f7
+# %% ../nbs/14_xtb.ipynb #2b0f2b46
 def _changed_bond(
     mol: Chem.Mol,  # with hydrogens
     positions: np.ndarray,  # Bohr, shape (n_atoms, 3)
@@ -597,7 +598,7 @@ def _changed_bond(
             return f"a bond {a}-{b} {what} in the relaxation"
     return ""
 
-# %% ../nbs/14_xtb.ipynb #70d7a15a
+# %% ../nbs/14_xtb.ipynb #fe764ff1
 FIELD = 2e-3  # for the polarisability, atomic units
 RT_LN10 = 8.31446261815324e-3 / 4.184 * 298.15 * np.log(10)  # kcal/mol at 298.15 K
 UNPAIRED = {1: 1, 3: 1, 5: 1, 6: 2, 7: 3, 8: 2, 9: 1, 14: 2, 15: 3, 16: 2, 17: 1, 34: 2, 35: 1, 53: 1}  # in free atoms
@@ -621,7 +622,7 @@ PROPERTIES = {  # name: unit, in the order of the columns
 
 TABLE = tuple(name for name in PROPERTIES if name not in ("ea", "solvation_octanol"))  # the twelve of the table
 
-# %% ../nbs/14_xtb.ipynb #2a384c9c
+# %% ../nbs/14_xtb.ipynb #89e58e12
 @functools.cache
 def _atom_energy(number: int) -> float:
     """Compute the energy of a free atom in Hartree, with the unpaired electrons of its ground state."""
@@ -646,7 +647,7 @@ def _polarisability(
         tensor[i] = (ends[0] - ends[1]) / (2 * FIELD)
     return tensor
 
-# %% ../nbs/14_xtb.ipynb #4ca6623f
+# %% ../nbs/14_xtb.ipynb #cb316260
 def _orbitals(result: object) -> dict[str, float]:
     """Frontier orbital energies and their difference, eV."""
     energies = result.get("orbital-energies") * EV
@@ -663,7 +664,7 @@ def _shape(numbers: np.ndarray, positions: np.ndarray) -> dict[str, float]:
     square = np.average(((positions - centre) ** 2).sum(1), weights=masses)
     return {"rg": np.sqrt(square) * ANGSTROM}
 
-# %% ../nbs/14_xtb.ipynb #5da2fd56
+# %% ../nbs/14_xtb.ipynb #b3bd11b3
 def _measure(
     numbers: np.ndarray,  # atomic numbers, shape (n_atoms,)
     positions: np.ndarray,  # relaxed, Bohr, shape (n_atoms, 3)
@@ -692,7 +693,7 @@ def _measure(
         values["logp"] = (values["solvation"] - values["solvation_octanol"]) / RT_LN10
     return values
 
-# %% ../nbs/14_xtb.ipynb #c5ea878f
+# %% ../nbs/14_xtb.ipynb #ed74b9ad
 @functools.cache
 def _threads() -> object:
     """Find the thread pools of the libraries in this process, once."""
@@ -723,7 +724,7 @@ def _compute_one(
     infinite = [name for name, value in values.items() if not np.isfinite(value)]
     return ({}, f"no finite {infinite[0]}") if infinite else (values, "")
 
-# %% ../nbs/14_xtb.ipynb #1926af01
+# %% ../nbs/14_xtb.ipynb #5d0393c9
 def _compute_many(
     smiles: list,  # any cells
     wanted: set[str],
@@ -733,10 +734,10 @@ def _compute_many(
     """Compute molecules in `n_jobs` processes through joblib's current backend."""
     if n_jobs == 1:
         return (_compute_one(cell, wanted, seed) for cell in smiles)
-    run = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+    run = parallel(n_jobs, return_as="generator")
     return run(joblib.delayed(_compute_one)(cell, wanted, seed) for cell in smiles)
 
-# %% ../nbs/14_xtb.ipynb #d8900f70
+# %% ../nbs/14_xtb.ipynb #e0e74bad
 def column_name(
     name: str,  # a key of PROPERTIES
 ) -> str:  # e.g. "gap (eV)"
@@ -761,7 +762,7 @@ def _wanted(
         raise InputError("`properties` is empty; leave it out for the twelve of the table, or name at least one.")
     return [name for name in PROPERTIES if name in chosen]
 
-# %% ../nbs/14_xtb.ipynb #37b0d447
+# %% ../nbs/14_xtb.ipynb #9172ee4f
 def _problem_list(
     cells: list,  # what the caller gave
     problems: list[str],  # empty where all went well
@@ -782,7 +783,7 @@ def _jobs(
     check_number("n_jobs", n_jobs, 1, integer=True)
     return int(n_jobs)
 
-# %% ../nbs/14_xtb.ipynb #5eb3aa97
+# %% ../nbs/14_xtb.ipynb #3bd83748
 def compute_xtb(
     smiles: Sequence[str],  # n molecules; a list, a pandas column, ...
     properties: Sequence[str] | None = None,  # names from PROPERTIES such as "gap"; None: the twelve of TABLE
@@ -823,7 +824,7 @@ def compute_xtb(
     frame = pd.DataFrame([values for values, _ in done], columns=names, index=range(len(cells)), dtype=float)
     return frame.rename(columns=column_name).assign(problem=problems)
 
-# %% ../nbs/14_xtb.ipynb #36cdbc81
+# %% ../nbs/14_xtb.ipynb #a828efac
 DECIMALS = {  # in the bundled table
     "homo": 4,
     "lumo": 4,
@@ -857,7 +858,7 @@ def _recipe(
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 
-# %% ../nbs/14_xtb.ipynb #267217cd
+# %% ../nbs/14_xtb.ipynb #86b5ae64
 def _read_checkpoint(
     path: Path,  # made where it does not exist
     recipe: dict,  # must equal the first line
@@ -873,7 +874,7 @@ def _read_checkpoint(
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return [json.loads(line) for line in lines[1:]]
 
-# %% ../nbs/14_xtb.ipynb #646b5e28
+# %% ../nbs/14_xtb.ipynb #770f452a
 def _write_table(
     out: Path,  # an existing folder
     rows: list[dict],  # one a molecule: smiles, values, problem
@@ -893,7 +894,7 @@ def _write_table(
     build = {**recipe, "candidates": len(rows), "molecules": len(good), "failed": len(failed)}
     (out / "xtb_build.json").write_text(json.dumps(build, indent=2) + "\n", encoding="utf-8")
 
-# %% ../nbs/14_xtb.ipynb #ae95c496
+# %% ../nbs/14_xtb.ipynb #92596e3d
 def build_xtb_table(
     out: str | Path,  # folder; made where it does not exist
     n: int = 6600,  # molecules to enumerate
@@ -931,7 +932,7 @@ def build_xtb_table(
     _write_table(out, rows, recipe)
     return out
 
-# %% ../nbs/14_xtb.ipynb #8299b67f
+# %% ../nbs/14_xtb.ipynb #275869c3
 def main(
     arguments: Sequence[str] | None = None,  # None: those of the command line
 ) -> int:  # exit status

@@ -167,3 +167,27 @@ def test_nothing_unpickles():
     for path in (ROOT / "fusionbook").glob("*.py"):
         source = path.read_text()
         assert not re.search(r"\b(import|from)\s+pickle\b|torch\.load\(|allow_pickle=True", source), path.name
+
+
+POOL_IN_A_CHILD = """
+import math, multiprocessing
+from joblib import delayed
+from fusionbook.core import parallel
+
+def work():
+    assert parallel(2)(delayed(math.sqrt)(number) for number in (1, 4, 9)) == [1, 2, 3]
+    assert multiprocessing.active_children()
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join()
+    raise SystemExit(child.exitcode)
+"""
+
+
+def test_a_child_process_ends_when_its_work_is_done(tmp_path):
+    """joblib's idle workers live for 300 s; a `multiprocessing` child that used them would wait for their end."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL_IN_A_CHILD)
+    subprocess.run([sys.executable, str(script)], check=True, timeout=200)
