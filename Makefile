@@ -1,6 +1,6 @@
 # make quickstart   the main job on the bundled table: three kinds of model, a table and report.html
 # make test         everything that must hold: export is a no-op, ruff, pytest, nbdev-test
-# make lab          JupyterLab on the tutorials
+# make lab          JupyterLab on the start page: the tutorials, and the dashboard in one cell
 # make benchmark    times and memory of featurisation, leverage and CUR, connections, widgets
 # Each makes .venv first if there is none; make env makes only that.
 
@@ -17,7 +17,7 @@ env: $(READY)
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,dev,xtb]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,app,dev,xtb]"
 	touch $(READY)
 
 quickstart: $(READY)

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['MODEL_NAMES', 'CONTROLS', 'FUSION_MOLECULES', 'MAP_MOLECULES', 'PICTURE_BYTES', 'PAGE', 'QUICKSTART', 'EXAMPLES',
-           'Study', 'run_comparison', 'hide_labels', 'error_table', 'verdict', 'paired_difference', 'findings',
-           'unfinished_lines', 'script_json', 'html_table', 'molecule_svg', 'choose_molecules', 'write_report',
-           'train_command', 'print_errors', 'predict_command', 'embed_command', 'compare_command', 'spread_shares',
-           'quickstart_command', 'lab_command', 'build_parser', 'in_options', 'main']
+           'APP_REQUEST', 'Study', 'run_comparison', 'hide_labels', 'error_table', 'verdict', 'paired_difference',
+           'findings', 'unfinished_lines', 'script_json', 'html_table', 'molecule_svg', 'choose_molecules',
+           'write_report', 'train_command', 'print_errors', 'predict_command', 'embed_command', 'compare_command',
+           'spread_shares', 'quickstart_command', 'lab_command', 'kept_split', 'open_study', 'open_dashboard',
+           'app_command', 'app_server', 'build_parser', 'in_options', 'main']
 
-# %% ../nbs/13_app.ipynb #144e7f62
+# %% ../nbs/13_app.ipynb #064026bc
 import argparse
 import hashlib
 import html
@@ -17,12 +18,16 @@ import json
 import os
 import platform
 import re
+import secrets
 import shlex
+import signal
+import socket
 import subprocess
 import sys
 import time
 import traceback
 import warnings
+import webbrowser
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -34,6 +39,7 @@ from importlib import resources
 from importlib import util
 from pathlib import Path
 
+# %% ../nbs/13_app.ipynb #1d0b3d09
 import numpy as np
 import pandas as pd
 
@@ -41,6 +47,7 @@ from ._version import __version__
 from .core import InputError
 from .core import check_choice
 from .core import spawn_seeds
+from .core import unknown_name
 from .molecules import MoleculeTable
 from .molecules import Split
 from .molecules import load_frame
@@ -49,7 +56,7 @@ from .molecules import read_molecules
 from .molecules import sparsify
 from .molecules import split_molecules
 
-# %% ../nbs/13_app.ipynb #f0e0757a
+# %% ../nbs/13_app.ipynb #829fd69b
 MODEL_NAMES = {
     "mean": "control: the mean of the training labels, whatever the molecule",
     "untrained": "control: ridge on the fused embedding of encoders that were never trained",
@@ -79,7 +86,7 @@ class Study:
             name: [one.history.to_frame(one.tasks) for one in model.networks_[0]] for name, model in trained.items()
         }
 
-# %% ../nbs/13_app.ipynb #0cef8f88
+# %% ../nbs/13_app.ipynb #e1f00757
 def run_comparison(
     table: MoleculeTable,
     split: Split,
@@ -118,7 +125,7 @@ def run_comparison(
     predictions = {name: model.predict(tested)[table.task_names].to_numpy() for name, model in wanted.items()}
     return Study(table, split, wanted, frame, predictions, seconds)
 
-# %% ../nbs/13_app.ipynb #d464fd66
+# %% ../nbs/13_app.ipynb #9deca66f
 def _fitting_order(models):
     """Fit ST before F-MT, which takes over its encoders."""
     needed = set(models) | ({"ST"} if "F-MT" in models else set())
@@ -145,7 +152,7 @@ def _new_model(name, changes, options, fitted):
         return FusedMultiTask(encoders, reduce=None, head="ridge", seed=seed)
     return kind(config, **options)
 
-# %% ../nbs/13_app.ipynb #dc6786c0
+# %% ../nbs/13_app.ipynb #c943a486
 def hide_labels(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float],  # share of the labels that stay: one number, or t
@@ -160,7 +167,7 @@ def hide_labels(
     Y[parts.test] = table.Y[parts.test]
     return replace(thin, Y=Y), parts
 
-# %% ../nbs/13_app.ipynb #2347c854
+# %% ../nbs/13_app.ipynb #d4f7deae
 def error_table(
     frame: pd.DataFrame,  # from `compare`
     value: str = "MAE / sd",  # column to show
@@ -203,7 +210,7 @@ def verdict(
     lines.append("One split and one seed: differences of a few percent can be chance. Repeat with other seeds.")
     return lines
 
-# %% ../nbs/13_app.ipynb #bd43a65c
+# %% ../nbs/13_app.ipynb #a4a1c690
 def _some(names: Sequence[str], cap: int = 5) -> str:
     """List a few names and count the rest."""
     names = [str(name) for name in names]
@@ -239,7 +246,7 @@ def _fusion_lines(wide):
     counts = [f"{name} on {(wide['F-MT'] < wide[name]).sum()} of {len(wide)}" for name in rivals]
     return [f"The fused model (F-MT) has a lower error than {' and than '.join(counts)} properties."]
 
-# %% ../nbs/13_app.ipynb #9f5da935
+# %% ../nbs/13_app.ipynb #24812664
 def paired_difference(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     one: np.ndarray,  # (n, t) predicted, original units
@@ -267,7 +274,7 @@ def paired_difference(
     low, high = np.nanpercentile(means[1:], [2.5, 97.5])
     return float(means[0]), float(low), float(high)
 
-# %% ../nbs/13_app.ipynb #625204db
+# %% ../nbs/13_app.ipynb #783ee10f
 def findings(study: Study) -> list[str]:  # sentences
     """Everything that is to be said about a study: unfinished trainings first, then the verdict."""
     lines = verdict(study.frame)
@@ -288,7 +295,7 @@ def _difference_line(study, best, second):
     )
     return f"{best} leads {second} by {interval}: {luck}."
 
-# %% ../nbs/13_app.ipynb #d3878eeb
+# %% ../nbs/13_app.ipynb #e29e40f9
 def unfinished_lines(study: Study) -> list[str]:
     """Say which trainings had not ended well, because their errors are no fair measure of the model."""
     lines = []
@@ -299,7 +306,7 @@ def unfinished_lines(study: Study) -> list[str]:
             lines.append(f"Caution: {name} was still improving when its training ended, for {_some(late)}. Train longer.")
     return lines
 
-# %% ../nbs/13_app.ipynb #96289d86
+# %% ../nbs/13_app.ipynb #5882b3eb
 def script_json(
     text: str,  # JSON
 ) -> str:  # the same JSON, safe inside a <script> element
@@ -308,7 +315,7 @@ def script_json(
         text = text.replace(sign, code)
     return text
 
-# %% ../nbs/13_app.ipynb #e30225a9
+# %% ../nbs/13_app.ipynb #1af116dc
 def html_table(
     frame: pd.DataFrame,  # index and cells of any kind
     formats: dict | None = None,  # column -> how to write its numbers, such as ".3f"
@@ -335,7 +342,7 @@ def html_table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table><thead>{lines[0]}</thead><tbody>{"".join(lines[1:])}</tbody></table></div>'
 
-# %% ../nbs/13_app.ipynb #732b2ae3
+# %% ../nbs/13_app.ipynb #a30d081a
 def _is_number(value):
     return isinstance(value, (int, float, np.number))
 
@@ -353,7 +360,7 @@ def _cell(value, spec):
     text = str(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
-# %% ../nbs/13_app.ipynb #58da6dfa
+# %% ../nbs/13_app.ipynb #afe00c3d
 def molecule_svg(
     smiles: str,
     width: int = 220,  # pixels
@@ -391,7 +398,7 @@ def _lean_svg(text):
     text = text.replace("<svg ", f"<svg style='{shared};stroke-linecap:round' ", 1)
     return re.sub(r"\s+", " ", text).strip()
 
-# %% ../nbs/13_app.ipynb #18f09032
+# %% ../nbs/13_app.ipynb #3173358a
 def _section(name, title, sentences, body):
     """One section of the report; `sentences` are escaped, `body` is HTML."""
     lead = "".join(f"<p>{html.escape(text)}</p>" for text in sentences)
@@ -414,7 +421,7 @@ def _details(title, body):
     """Something to unfold."""
     return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
-# %% ../nbs/13_app.ipynb #3145467c
+# %% ../nbs/13_app.ipynb #d03083da
 def _summary_section(study):
     """The headline table, the verdict in sentences, and the errors in original units."""
     models = list(study.models)
@@ -433,7 +440,7 @@ def _summary_section(study):
     ]
     return _section("summary", "Which model erred least", lead, body)
 
-# %% ../nbs/13_app.ipynb #9cee6996
+# %% ../nbs/13_app.ipynb #99741ad6
 def _table_sections(study):
     """Label coverage and correlation of the properties."""
     from fusionbook import plots
@@ -463,7 +470,7 @@ def _table_sections(study):
         ),
     ]
 
-# %% ../nbs/13_app.ipynb #2c50da89
+# %% ../nbs/13_app.ipynb #da01a942
 def _curve_sections(study):
     """Learning curves, if anything was trained."""
     from fusionbook import plots
@@ -500,7 +507,7 @@ def _error_sections(study):
         sections.append(_section("labels", "Error and number of labels", lead, _figure("labels", figure)))
     return sections
 
-# %% ../nbs/13_app.ipynb #cb8576e7
+# %% ../nbs/13_app.ipynb #2aca0da9
 FUSION_MOLECULES = 1000
 
 
@@ -524,7 +531,7 @@ def _fusion_section(study):
         return _section("fusion", "What the fused model is made of", [f"Not measured: {error}"], "")
     return _section("fusion", "What the fused model is made of", *_fusion_parts(study, leverage, found))
 
-# %% ../nbs/13_app.ipynb #e29ead5b
+# %% ../nbs/13_app.ipynb #2df7e0b5
 def _fusion_parts(study, leverage, found):
     """Sentences and figures of the section on the fused model."""
     from fusionbook import plots
@@ -548,7 +555,7 @@ def _fusion_parts(study, leverage, found):
     body = _figure("leverage", plots.leverage_bars(leverage.to_frame())) + f"<p>{html.escape(after)}</p>"
     return lead, body + _figure("connections", plots.connection_heatmap(found.to_long(), measure="linear CKA"))
 
-# %% ../nbs/13_app.ipynb #f8d233ec
+# %% ../nbs/13_app.ipynb #ad0b93c3
 MAP_MOLECULES = 1000
 PICTURE_BYTES = 3_000_000
 
@@ -566,7 +573,7 @@ def choose_molecules(
     test = rng.permutation(split.test)[:n_test]
     return np.sort(np.concatenate([test, rng.permutation(others)[: size - n_test]]))
 
-# %% ../nbs/13_app.ipynb #512b2c12
+# %% ../nbs/13_app.ipynb #c50d1deb
 def _pictures(study, rows, n_drawn):
     """The data block with the SMILES of some molecules and pictures of the first ones, up to a total size."""
     pictures, used = [], 0
@@ -594,7 +601,7 @@ def _parity_section(study, rows):
     ]
     return _section("parity", "Predicted against measured", lead, _figure("parity", fig))
 
-# %% ../nbs/13_app.ipynb #97ff0c56
+# %% ../nbs/13_app.ipynb #93d670cb
 def _map_section(study, rows):
     """A map of the molecules by the embedding of the fused (or the best available) model."""
     from fusionbook import plots
@@ -624,7 +631,7 @@ def _map_section(study, rows):
     ]
     return _section("map", "A map of the molecules", lead, _figure("map", fig))
 
-# %% ../nbs/13_app.ipynb #2cefcd8b
+# %% ../nbs/13_app.ipynb #d856334e
 def _versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     found = {"fusionbook": __version__, "Python": platform.python_version()}
@@ -643,7 +650,7 @@ def _parameter_frame(study):
             rows[name] = [int(own["total"]), int(own["trainable"])]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["all weights", "trained in its own fit"])
 
-# %% ../nbs/13_app.ipynb #df0c3ea4
+# %% ../nbs/13_app.ipynb #c0c7c7cb
 def _made_section(study):
     """How the report was made: enough to make it again."""
     split, table = study.split, study.table
@@ -670,13 +677,13 @@ def _rows_section(study):
     lead = ["Row numbers count from 0, the header not counted."] if body else ["Every row could be used, without remarks."]
     return _section("rows", "Rejected rows and remarks", lead, body)
 
-# %% ../nbs/13_app.ipynb #9e06c6bc
+# %% ../nbs/13_app.ipynb #69c3322a
 def _count(n: int, what: str) -> str:
     """Write a number and a noun: 1 molecule, 2 molecules, 2 properties."""
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
 
-# %% ../nbs/13_app.ipynb #b159b345
+# %% ../nbs/13_app.ipynb #f49e9666
 def write_report(
     path: str | Path,  # the HTML file to write
     study: Study,
@@ -715,7 +722,7 @@ def write_report(
     path.write_text(page, encoding="utf-8", errors="replace")
     return path
 
-# %% ../nbs/13_app.ipynb #48af1eb6
+# %% ../nbs/13_app.ipynb #011492df
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -742,7 +749,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# %% ../nbs/13_app.ipynb #6c1799ee
+# %% ../nbs/13_app.ipynb #9abd831c
 def _say(options) -> Callable[[str], None]:
     """Print to standard output, unless --quiet."""
     return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
@@ -779,7 +786,7 @@ def _sample(table: MoleculeTable, size: int | None, seed: int) -> MoleculeTable:
     rows = np.random.default_rng(seed).choice(table.n, size, replace=False)
     return table.select(np.sort(rows))
 
-# %% ../nbs/13_app.ipynb #d1a25778
+# %% ../nbs/13_app.ipynb #e260c221
 def _split_by(options) -> Callable[[MoleculeTable], Split]:
     """The split that the options ask for."""
     column = options.split_column
@@ -796,7 +803,9 @@ def _split_by(options) -> Callable[[MoleculeTable], Split]:
 
 def _config_changes(options):
     """The fields of `TrainConfig` that the options set; what is not given keeps each model's default."""
-    given = {"epochs": options.epochs, "min_steps": options.min_steps}
+    given = {"epochs": options.epochs, "min_steps": options.min_steps, "max_steps": options.max_steps}
+    if options.max_steps is None and (options.min_steps or 0) > 20_000:  # the default of `max_steps`
+        given["max_steps"] = options.min_steps
     given |= {"d_h": options.width, "head_width": options.width}
     return {name: value for name, value in given.items() if value is not None}
 
@@ -806,7 +815,7 @@ def _training_settings(models):
     trained = {name: model for name, model in models.items() if name in ("ST", "MT")}
     return {f"training, {name}": str(model.networks_[0][0].config) for name, model in trained.items()}
 
-# %% ../nbs/13_app.ipynb #32fe7a2a
+# %% ../nbs/13_app.ipynb #032ab9aa
 def _check_model_folder(path: Path) -> Path:
     """Refuse a folder that a model cannot be saved in, before anything is trained."""
     if path.is_file():
@@ -838,7 +847,7 @@ def _check_out_file(path: Path, endings: Sequence[str], source: str) -> Path:
         raise InputError(f"--out {str(path)!r} is the input file, which would be lost; give another name.")
     return _check_writable(path)
 
-# %% ../nbs/13_app.ipynb #00b18054
+# %% ../nbs/13_app.ipynb #93b58908
 def train_command(options) -> None:
     """Train one model on a table and save it; print its errors on the test rows in original units."""
     out = _check_model_folder(Path(options.out))
@@ -866,7 +875,7 @@ def train_command(options) -> None:
         print_errors(frame)
     say(f"Saved in {out}. Next: fusionbook predict {shlex.quote(str(out))} molecules.csv --out predictions.csv")
 
-# %% ../nbs/13_app.ipynb #d8a9cac9
+# %% ../nbs/13_app.ipynb #e3188414
 def _write_split(table, split, out):
     """Write which row of the input went where, and which rows were rejected."""
     parts = pd.DataFrame({"row": table.rows, "smiles": table.smiles, "split": split.to_column(table.n)})
@@ -885,7 +894,7 @@ def print_errors(frame: pd.DataFrame) -> None:
     print(wide.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     print()
 
-# %% ../nbs/13_app.ipynb #66bea1b7
+# %% ../nbs/13_app.ipynb #e5e88247
 def predict_command(options) -> None:
     """Predict the properties of molecules in a file, in original units; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -915,7 +924,7 @@ def _predictor(model, spread):
 
     return compute
 
-# %% ../nbs/13_app.ipynb #ccfefd29
+# %% ../nbs/13_app.ipynb #8dd64cca
 def _read_problems(path):
     """Read the first and last column of a file of predictions: (name of the last, frame row and reason where it is filled)."""
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -929,7 +938,7 @@ def _read_problems(path):
     frame.columns = ["row", "reason"]
     return names[-1], frame.dropna()
 
-# %% ../nbs/13_app.ipynb #5f328333
+# %% ../nbs/13_app.ipynb #c1885168
 def _stream(options, compute, about, **more):
     """Apply `compute` to the file that the options name; a run that was stopped goes on where it stopped."""
     from fusionbook.embeddings import stream_molecules
@@ -948,7 +957,7 @@ def _stream(options, compute, about, **more):
         _note(f"{report.resumed:,} of {report.rows:,} rows were there already, from a run that was interrupted")
     return report
 
-# %% ../nbs/13_app.ipynb #bd25a7ed
+# %% ../nbs/13_app.ipynb #3aa53fc5
 def _tell_unread(n, problems, where):
     """Note how many of n rows could not be read, the first of them, and where the others are listed."""
     if len(problems):
@@ -965,7 +974,7 @@ def _refuse_unread(report, problems):
     row, reason = problems[["row", "reason"]].iloc[0]
     raise InputError(f"No row has a usable molecule; first: row {row} ({reason}). Is it the right column? Give `smiles=`.")
 
-# %% ../nbs/13_app.ipynb #a8843358
+# %% ../nbs/13_app.ipynb #b63dc960
 def embed_command(options) -> None:
     """Write the embeddings of molecules in a file: one column a learned feature, or NumPy arrays; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -985,7 +994,7 @@ def embed_command(options) -> None:
     columns = f"{len(shape.block_of):,} columns"
     _say(options)(f"Wrote {out}: {_count(n_read, 'molecule')}, {_count(len(shape.names), 'block')}, {columns}")
 
-# %% ../nbs/13_app.ipynb #4d23a221
+# %% ../nbs/13_app.ipynb #0951865a
 def _embed_arrays(model, options, out):
     """Write the embeddings of all molecules as NumPy arrays, with everything in memory; return how many were read."""
     cells = load_frame(Path(options.molecules), options.smiles_column)[options.smiles_column]
@@ -1001,7 +1010,7 @@ def _embed_arrays(model, options, out):
     np.savez_compressed(out, Z=Z, block_of=blocks.block_of, blocks=names, smiles=smiles)
     return len(Z) - len(bad)
 
-# %% ../nbs/13_app.ipynb #b5429d03
+# %% ../nbs/13_app.ipynb #7d4f80d4
 def compare_command(options) -> None:
     """Fit all models on one table and split; write the report and the errors in original units."""
     out = _check_out_file(Path(options.out), (".html",), options.data)
@@ -1031,7 +1040,7 @@ def compare_command(options) -> None:
         _write_split(table, split, Path(options.save_model))
         say(f"Saved the fused model in {options.save_model}")
 
-# %% ../nbs/13_app.ipynb #c4ffe837
+# %% ../nbs/13_app.ipynb #71710661
 def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
@@ -1045,7 +1054,7 @@ def _errors_file(out):
     """The table of errors lies beside the report."""
     return out.with_name(f"{out.stem}_errors.csv")
 
-# %% ../nbs/13_app.ipynb #393809ab
+# %% ../nbs/13_app.ipynb #7d219713
 QUICKSTART = dict(
     max_molecules=3000,  # molecules drawn from the bundled table
     keep=(0.05, 0.5),  # smallest and largest share of a property's training labels that stay
@@ -1068,7 +1077,7 @@ def spread_shares(
     shares = np.geomspace(keep[0], keep[1], t) if t > 1 else np.array([keep[1]])
     return [float(share) for share in np.random.default_rng(seed).permutation(shares)]
 
-# %% ../nbs/13_app.ipynb #56b356e1
+# %% ../nbs/13_app.ipynb #8ceed8bf
 def quickstart_command(options) -> None:
     """Do the main job on the bundled table of computed properties, and say each step in plain words."""
     from fusionbook.datasets import load_xtb
@@ -1100,7 +1109,7 @@ def quickstart_command(options) -> None:
     pd.DataFrame({"name": EXAMPLES.keys(), "smiles": EXAMPLES.values()}).to_csv(out / "molecules.csv", index=False)
     _say_next(say, out, time.perf_counter() - start)
 
-# %% ../nbs/13_app.ipynb #ee86f468
+# %% ../nbs/13_app.ipynb #f41a49f4
 def _quickstart_split(table):
     """The split of the quickstart."""
     return split_molecules(table, by="random", fractions=QUICKSTART["fractions"], seed=QUICKSTART["seed"])
@@ -1116,7 +1125,7 @@ def _say_next(say, out, seconds):
 
 
 def lab_command(options) -> int:
-    """Start JupyterLab on the tutorials of a checkout, or else in the current folder; return its exit code."""
+    """Start JupyterLab on the start page of a checkout, or else in the current folder; return its exit code."""
     if util.find_spec("jupyterlab") is None:
         raise InputError('JupyterLab is not installed. Install it with: pip install "fusionbook[lab]"')
     roots = (Path.cwd(), Path(__file__).resolve().parents[1])
@@ -1126,12 +1135,145 @@ def lab_command(options) -> int:
         raise InputError(f"There is no folder {str(folder)!r}.")
     if not found and not options.folder:
         _note("the tutorials are part of the source checkout (nbs/tutorials) and are not here; opening this folder")
-    command = [sys.executable, "-m", "jupyterlab", str(folder)]
+    start = folder / "start.ipynb"
+    command = [sys.executable, "-m", "jupyterlab", str(start if start.is_file() else folder)]
     command += ["--no-browser"] if options.no_browser else []
     command += [f"--port={options.port}"] if options.port else []
     return subprocess.call(command)
 
-# %% ../nbs/13_app.ipynb #1716c907
+# %% ../nbs/13_app.ipynb #ebeb45b5
+APP_REQUEST = "FUSIONBOOK_APP"  # environment variable: what the dashboard is to open, as JSON
+
+
+def kept_split(
+    table: MoleculeTable,  # n molecules
+    folders: Sequence[Path],  # of models
+    column: str | None = None,  # column of the table that says train, valid, test; None: split.csv of a model
+) -> Split | None:  # None: no model folder tells
+    """Give each molecule the part that it had when the models were trained; a molecule they never met gets none.
+
+    Raises
+    ------
+    InputError
+        If the column cannot be read, or no molecule of the table was there when the model was trained.
+    """
+    if column is not None:
+        return split_molecules(table, by="column", column=column)
+    for folder in folders:
+        file = folder / "split.csv"
+        if file.is_file():
+            kept = pd.read_csv(file, dtype=str, keep_default_na=False)
+            part_of = dict(zip(kept["smiles"], kept["split"]))
+            parts = np.array([part_of.get(text, "") for text in table.smiles])
+            if not np.isin(parts, ("train", "valid")).any():
+                raise InputError(f"no molecule of the table is in {str(file)!r}: give the table that the model was trained on.")
+            return Split(*(np.flatnonzero(parts == part) for part in ("train", "valid", "test")))
+    return None
+
+
+def _wanted_tasks(table, models, names):
+    """The tasks asked for; or those that the models predict; without models all."""
+    if names or not models:
+        return table
+    known = {task.name for model in models.values() for task in model.tasks_}
+    shared = [name for name in table.task_names if name in known]
+    if not shared:
+        raise unknown_name("column with the models' property", sorted(known)[0], table.task_names)
+    return table.only(shared)
+
+# %% ../nbs/13_app.ipynb #5e4e8d16
+def open_study(
+    request: Mapping[str, object],  # data, models, smiles, tasks, split: paths and names as text
+):  # the Study of 12_widgets
+    """Read the table and the models of a request, and give every molecule its part of the split.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, a folder is no model, or a model has seen test molecules of the split.
+    """
+    from fusionbook.fusion import check_unseen
+    from fusionbook.fusion import load_model
+    from fusionbook.widgets import Study as Shown
+
+    folders = [Path(one) for one in request["models"]]
+    models = {}
+    for folder in folders:
+        name = folder.resolve().name or "model"
+        models[f"{name} {len(models) + 1}" if name in models else name] = load_model(folder)
+    table = read_molecules(request["data"], smiles=request["smiles"], tasks=request["tasks"])
+    table = _wanted_tasks(table, models, request["tasks"])
+    split = kept_split(table, folders, request["split"])
+    for name, model in models.items():
+        if split is not None:
+            check_unseen(model.seen_, table, split.test, f"model {name!r}")
+    return Shown(table, split, models)
+
+
+def open_dashboard():
+    """Open what `fusionbook app` was asked for; for the page that it serves."""
+    from fusionbook.widgets import Dashboard
+
+    request = json.loads(os.environ[APP_REQUEST])
+    os.chdir(request["folder"])  # where the person is: files are saved there
+    study = open_study(request)
+    return Dashboard(study, first=2 if study.models else 0)
+
+# %% ../nbs/13_app.ipynb #0f6d894b
+def app_command(options) -> int:
+    """Serve the dashboard on a table and models; return the server's exit code."""
+    if util.find_spec("voila") is None:
+        raise InputError('Voila is not installed. Install it with: pip install "fusionbook[app]"')
+    _check_port(options.port)
+    names = dict(smiles=options.smiles_column, tasks=options.tasks, split=options.split_column)
+    paths = dict(data=str(Path(options.data).resolve()), models=[str(Path(one).resolve()) for one in options.models])
+    request = dict(names, **paths, folder=str(Path.cwd()))
+    study = open_study(request)
+    token = secrets.token_urlsafe(24)
+    url = f"http://127.0.0.1:{options.port}/?token={token}"
+    missing = "" if study.split is not None or not study.models else " (no split is known: name its column, --split-column)"
+    print(f"{study}{missing}\nThe dashboard is served on this computer only, to whoever has the token. Stop it with Ctrl-C.\n{url}", flush=True)
+    environment = os.environ | {APP_REQUEST: json.dumps(request), "JUPYTER_TOKEN": token}
+    return _serve(app_server(options.port, options.theme), environment, None if options.no_browser else url, options.port)
+
+
+def app_server(
+    port: int,
+    theme: str = "light",  # "light" or "dark"
+) -> list[str]:  # the program and its arguments
+    """The command that serves the dashboard: this computer only, with a token, on this port or not at all."""
+    page = resources.files("fusionbook") / "static" / "app.ipynb"
+    server = [sys.executable, "-m", "voila", str(page), "--no-browser", f"--port={port}", f"--theme={theme}"]
+    return [*server, "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--Voila.auto_token=True", "--Voila.log_level=WARN"]
+
+# %% ../nbs/13_app.ipynb #690f90ff
+def _check_port(port):
+    """Refuse a port that another program listens on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise InputError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}.") from None
+
+
+def _serve(command, environment, url, port) -> int:
+    """Run the server until it ends, and open the page once it answers; `url` None opens nothing."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that `finally` is reached
+    server = subprocess.Popen(command, env=environment)
+    try:
+        while url is not None and server.poll() is None:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    webbrowser.open(url)
+                    break
+            time.sleep(0.2)
+        return server.wait()
+    finally:
+        server.terminate()
+        server.wait()
+
+# %% ../nbs/13_app.ipynb #d127958d
 def _whole(low: int) -> Callable[[str], int]:
     """Read a whole number of at least `low` from the command line."""
 
@@ -1163,6 +1305,7 @@ def _shared_options() -> dict[str, argparse.ArgumentParser]:
     add = parents["training"].add_argument
     add("--epochs", type=_whole(1), metavar="N", help="passes over the training rows (default: 100)")
     add("--min-steps", type=_whole(0), metavar="N", help="optimiser steps at least (default: 1000; MT: 10000)")
+    add("--max-steps", type=_whole(1), metavar="N", help="optimiser steps at most, whatever the others say (default: 20000)")
     add("--width", type=_whole(1), metavar="N", help="width of the networks (default: 300)")
     add("--ensemble", type=_whole(1), default=1, metavar="N", help="networks for each model, averaged (default: 1)")
     add("--jobs", type=_whole(1), metavar="N", help="processes (default: chosen from the amount of work)")
@@ -1176,7 +1319,7 @@ def _command(commands, name, run, summary, examples, parents):
     parser.set_defaults(run=run)
     return parser.add_argument
 
-# %% ../nbs/13_app.ipynb #b34f7451
+# %% ../nbs/13_app.ipynb #f6605e99
 def build_parser() -> argparse.ArgumentParser:
     """Declare all commands and their options."""
     parser = argparse.ArgumentParser(
@@ -1192,6 +1335,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands, shared)
     _add_use(commands, shared)
     _add_compare(commands, shared)
+    _add_app(commands, shared)
     _add_lab(commands, shared)
     return parser
 
@@ -1216,7 +1360,7 @@ def _add_train(commands, shared):
     add("--model", choices=("single", "multi", "fused"), default="fused", help="kind of model (default: fused)")
     add("--out", required=True, metavar="FOLDER", help="folder for the model")
 
-# %% ../nbs/13_app.ipynb #b90755e0
+# %% ../nbs/13_app.ipynb #625768f2
 def _add_use(commands, shared):
     use = [shared["smiles"], shared["chunks"], shared["common"]]
     add = _command(
@@ -1238,7 +1382,7 @@ def _add_use(commands, shared):
     add("molecules", help="file with a SMILES column: .csv, .csv.gz or .parquet")
     add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz; or .npz (NumPy arrays, in one go)")
 
-# %% ../nbs/13_app.ipynb #6b6b4504
+# %% ../nbs/13_app.ipynb #965718f1
 def _add_compare(commands, shared):
     add = _command(
         commands, "compare", compare_command, "fit all models on one split and write a report",
@@ -1254,16 +1398,31 @@ def _add_compare(commands, shared):
     add("--save-model", metavar="FOLDER", help="keep the fused model in this folder")
 
 
+def _add_app(commands, shared):
+    add = _command(
+        commands, "app", app_command, "look at a table and saved models in the browser, without code",
+        "  fusionbook app data.csv model/\n  fusionbook app data.csv --smiles-column SMILES   (no model yet: train in the page)\n"
+        "  fusionbook app data.csv single/ fused/ --theme dark --port 8890", [shared["smiles"], shared["common"]],
+    )
+    add("data", help="the table that the models were trained on: .csv, .csv.gz or .parquet")
+    add("models", nargs="*", help="folders written by train or quickstart")
+    add("--tasks", nargs="+", metavar="NAME", help="columns to show (default: what the models predict)")
+    add("--split-column", metavar="NAME", help="column that says train, valid or test (default: split.csv of the first model)")
+    add("--port", type=_whole(1), default=8866, metavar="N", help="port to listen on (default: 8866)")
+    add("--theme", choices=("light", "dark"), default="light", help="colours of the page (default: light)")
+    add("--no-browser", action="store_true", help="print the address and open no browser")
+
+
 def _add_lab(commands, shared):
     add = _command(
-        commands, "lab", lab_command, "start JupyterLab on the tutorials",
+        commands, "lab", lab_command, "start JupyterLab on the start page of the tutorials",
         "  fusionbook lab\n  fusionbook lab --no-browser --port 8890", [shared["common"]],
     )
     add("folder", nargs="?", help="folder to open (default: the tutorials)")
     add("--no-browser", action="store_true", help="do not open a browser")
     add("--port", type=_whole(1), help="port to listen on")
 
-# %% ../nbs/13_app.ipynb #8fa497ec
+# %% ../nbs/13_app.ipynb #78918e22
 _IN_OPTIONS = {
     "`smiles=`": "--smiles-column",
     "`tasks=`": "--tasks",
@@ -1278,12 +1437,13 @@ _IN_OPTIONS = {
     "`spread`": "--spread",
     "`epochs`": "--epochs",
     "`min_steps`": "--min-steps",
+    "`max_steps`": "--max-steps",
     "`d_h`": "--width",
     "`keep`": "--label-fraction",
     "`source`": "the file of molecules",
     "another computation (`about`)": "another model or other options",
     "pass resume=False": "add --restart",
-    "Train longer, e.g. TrainConfig(min_steps=..., epochs=...)": "Train longer: raise --epochs and --min-steps",
+    "Train longer, e.g. TrainConfig(min_steps=..., epochs=...)": "Train longer: raise --min-steps",
 }
 
 
@@ -1301,7 +1461,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
     if category.__module__.startswith("fusionbook"):
         _note(in_options(str(message)))
 
-# %% ../nbs/13_app.ipynb #accce2ce
+# %% ../nbs/13_app.ipynb #1298875a
 def main(
     argv: Sequence[str] | None = None,  # arguments; None: those of the process
 ) -> int:  # exit code: 0 done, 1 our mistake, 2 the input cannot be used, 130 stopped

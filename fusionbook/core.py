@@ -6,7 +6,7 @@
 __all__ = ['InputError', 'ModelFileError', 'RowsWarning', 'TrainingWarning', 'unknown_name', 'check_choice', 'check_number',
            'check_shape', 'assert_array', 'spawn_seeds', 'progress_bar', 'parallel']
 
-# %% ../nbs/00_core.ipynb #43f72bdd
+# %% ../nbs/00_core.ipynb #8c8a0171
 import difflib
 import functools
 import multiprocessing
@@ -21,7 +21,7 @@ import numpy as np
 from joblib.externals.loky import get_reusable_executor
 from tqdm.auto import tqdm
 
-# %% ../nbs/00_core.ipynb #7ac273ab
+# %% ../nbs/00_core.ipynb #4de2fcbd
 class InputError(ValueError):
     """Something the caller handed over cannot be used; the message says where, what was wanted, and the remedy."""
 
@@ -37,7 +37,7 @@ class RowsWarning(UserWarning):
 class TrainingWarning(UserWarning):
     """A training ended in a state that deserves a second look, for instance before it had converged."""
 
-# %% ../nbs/00_core.ipynb #7041446d
+# %% ../nbs/00_core.ipynb #296be026
 def unknown_name(
     kind: str,  # what the name stands for, e.g. "column"
     name: str,  # the name that was not found
@@ -55,7 +55,7 @@ def unknown_name(
     more = f" and {len(choices) - 12} more" if len(choices) > 12 else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Available: {shown or 'none'}{more}.")
 
-# %% ../nbs/00_core.ipynb #5431532e
+# %% ../nbs/00_core.ipynb #2d36948b
 def check_choice(
     parameter: str,  # the parameter's name, for the message
     value: object,  # what the caller gave
@@ -93,7 +93,7 @@ def check_number(
         wanted = "a whole number" if integer else "a number"
         raise InputError(f"`{parameter}` must be {wanted} from {low} to {high}; got {value!r}.")
 
-# %% ../nbs/00_core.ipynb #313838b8
+# %% ../nbs/00_core.ipynb #df5e693c
 def check_shape(
     name: str,  # the array's name, for the message
     array: np.ndarray,  # NumPy array or torch tensor
@@ -109,10 +109,10 @@ def check_shape(
     got = tuple(array.shape)
     fits = len(got) == len(shape) and all(want in (None, size) for want, size in zip(shape, got))
     if not fits:
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        wanted = ", ".join("any" if size is None else str(size) for size in shape) + "," * (len(shape) == 1)
         raise InputError(f"`{name}` must have shape ({wanted}); got {got}.")
 
-# %% ../nbs/00_core.ipynb #45409a5a
+# %% ../nbs/00_core.ipynb #4900a4a9
 def assert_array(
     actual: np.ndarray,  # what the code gave
     expected: np.ndarray,  # what was wanted, same shape
@@ -132,7 +132,7 @@ def assert_array(
         raise AssertionError(f"shapes differ: {actual.shape} and {expected.shape}")
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
-# %% ../nbs/00_core.ipynb #c38b92a3
+# %% ../nbs/00_core.ipynb #323b2095
 def spawn_seeds(
     seed: int,  # the study's seed, 0 or more
     n: int,  # how many children
@@ -148,7 +148,7 @@ def spawn_seeds(
     children = np.random.SeedSequence(int(seed)).spawn(n)
     return [int(child.generate_state(1)[0] >> 1) for child in children]
 
-# %% ../nbs/00_core.ipynb #143b9c83
+# %% ../nbs/00_core.ipynb #cf8188f8
 def progress_bar(
     total: int,  # number of steps
     description: str,  # what is being done
@@ -160,7 +160,7 @@ def progress_bar(
         show = "ipykernel" in sys.modules or sys.stderr.isatty()
     return tqdm(total=total, desc=description, disable=not show, unit=unit, leave=False)
 
-# %% ../nbs/00_core.ipynb #eca14c6c
+# %% ../nbs/00_core.ipynb #e81830c8
 def parallel(
     n_jobs: int,  # processes
     **options,  # to joblib.Parallel

@@ -7,7 +7,7 @@ ones (CUR), found by linear algebra alone."""
 __all__ = ['GRAM_FROM', 'BLOCK', 'SELECTIONS', 'right_singular', 'top_singular', 'choose_rank', 'PCA', 'pca', 'leverage_scores',
            'select_columns', 'CUR', 'cur', 'selection_errors', 'BlockLeverage', 'block_leverage']
 
-# %% ../nbs/07_cur.ipynb #12a13e90
+# %% ../nbs/07_cur.ipynb #c656b0c4
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .core import spawn_seeds
 from .embeddings import EmbeddingBlocks
 from .embeddings import fit_block_scaler
 
-# %% ../nbs/07_cur.ipynb #fc39cca7
+# %% ../nbs/07_cur.ipynb #ba85b9ce
 GRAM_FROM = 600  # smaller side of the matrix from which X^T X is used in place of X
 
 
@@ -58,7 +58,7 @@ def _matrix(X):
         raise InputError(f"`X` holds {X[row, column]} at row {row}, column {column}; remove or fill such entries first.")
     return X
 
-# %% ../nbs/07_cur.ipynb #ba3f23cb
+# %% ../nbs/07_cur.ipynb #8987373d
 BLOCK = 32  # vectors multiplied at a time
 
 
@@ -103,7 +103,7 @@ def _check_rank(k, largest):
     else:
         check_number("k", k, 1, largest, integer=True)
 
-# %% ../nbs/07_cur.ipynb #bdf6684d
+# %% ../nbs/07_cur.ipynb #6763b405
 def _krylov(X, k, width):
     """Grow a block Krylov space of X^T X until the leading directions have converged; None if that does not pay."""
     d = X.shape[1]
@@ -136,7 +136,7 @@ def _krylov(X, k, width):
             return None
     return None
 
-# %% ../nbs/07_cur.ipynb #e469661a
+# %% ../nbs/07_cur.ipynb #52d44a88
 def _state(values, residual, total, k):
     """Are the leading k directions "done", in need of "more" products, or part of a "tie" that has no answer?"""
     if isinstance(k, (float, np.floating)):
@@ -159,7 +159,7 @@ def _total(X):
     """Sum of squares, without a copy of X."""
     return float(np.einsum("ij,ij->", X, X))
 
-# %% ../nbs/07_cur.ipynb #8a44b6d7
+# %% ../nbs/07_cur.ipynb #3c654b17
 def choose_rank(
     X: np.ndarray,  # (n, d), usually centred
     explained: float = 0.99,  # share of the total variance wanted, 0 < explained <= 1
@@ -188,7 +188,7 @@ def _rank(S, shape):
     tolerance = 1e-7 if min(shape) > GRAM_FROM else max(shape) * np.finfo(float).eps
     return max(int((S > tolerance * S[0]).sum()), 1)
 
-# %% ../nbs/07_cur.ipynb #b921d69d
+# %% ../nbs/07_cur.ipynb #e1f2b220
 @dataclass(frozen=True, eq=False)
 class PCA:
     """Principal components learned from one matrix; `transform` applies them to others."""
@@ -227,7 +227,7 @@ def pca(
     signs = np.sign(components[np.arange(k), largest])
     return PCA(mean, components * signs[:, None], S[:k] ** 2 / _total(centred))
 
-# %% ../nbs/07_cur.ipynb #739fb94b
+# %% ../nbs/07_cur.ipynb #fcbb7acf
 def leverage_scores(
     X: np.ndarray,  # (n, d) data; columns are scored; not centred here
     k: int,  # rank, 1 <= k <= rank(X)
@@ -270,7 +270,7 @@ def _check_gap(S, shape, k):
             f"The nearest rank with a gap is {nearest}."
         )
 
-# %% ../nbs/07_cur.ipynb #6aa7614a
+# %% ../nbs/07_cur.ipynb #e756e307
 def _greedy(Y, k, n_columns):
     """Pick the column of highest leverage, remove its direction, repeat. Y (q, d) has X's columns up to a rotation."""
     start = np.linalg.norm(Y)
@@ -311,7 +311,7 @@ def _deim(Vt, n_columns):
         chosen.append(_first_largest(np.abs(Vt[i] - weights @ Vt[:i])))
     return np.array(chosen)
 
-# %% ../nbs/07_cur.ipynb #ec61608d
+# %% ../nbs/07_cur.ipynb #c1132f7b
 SELECTIONS = ("leverage", "top", "greedy", "deim", "random")
 
 
@@ -353,7 +353,7 @@ def _check_size(name, size, largest, what):
     if size > largest:
         raise InputError(f"`{name}` = {size}, but `X` has only {largest} {what}; ask for {largest} or fewer.")
 
-# %% ../nbs/07_cur.ipynb #bd12a50c
+# %% ../nbs/07_cur.ipynb #dad35118
 def _subspace(X, k, how, size):
     """Resolve k, check that its subspace is unique, and return k, S, Vt with what the rule `how` needs beyond k."""
     S, Vt = top_singular(X, k)
@@ -383,7 +383,7 @@ def _order(Y, k, d, how, size, seed):
     keys = np.log(rng.uniform(size=d)) / np.maximum(score, 1e-15)
     return np.argsort(-keys)[:size]
 
-# %% ../nbs/07_cur.ipynb #06e3656a
+# %% ../nbs/07_cur.ipynb #69342bf7
 @dataclass(frozen=True, eq=False)
 class CUR:
     """X (n, d) approximated by real columns and rows: X ~ C @ U @ R."""
@@ -402,7 +402,7 @@ class CUR:
         sizes = f"{len(self.columns)} columns, {len(self.rows)} rows"
         return f"CUR({sizes}, {self.how}, k={self.k}: error {self.error:.4f}, optimum at rank k {self.optimal_error:.4f})"
 
-# %% ../nbs/07_cur.ipynb #e4073998
+# %% ../nbs/07_cur.ipynb #87282683
 def cur(
     X: np.ndarray,  # (n, d)
     k: int | float,  # rank, or the share of the variance that it must explain
@@ -446,7 +446,7 @@ def cur(
 def _tail(S, k):
     return np.linalg.norm(S[k:]) / np.linalg.norm(S)
 
-# %% ../nbs/07_cur.ipynb #e2d263c0
+# %% ../nbs/07_cur.ipynb #c77fbc97
 def _link(X, columns, rows):
     """The best link U = C^+ X R^+ (c, r) and the relative error of C U R."""
     Q_C, C_pinv = _span(X[:, columns])
@@ -469,7 +469,7 @@ def _span(C):
     rank = int((S > max(C.shape) * np.finfo(float).eps * max(S[0], 1e-300)).sum())
     return Q @ left[:, :rank], right[:rank].T / S[:rank]
 
-# %% ../nbs/07_cur.ipynb #505bbb60
+# %% ../nbs/07_cur.ipynb #95e1a34a
 def selection_errors(
     X: np.ndarray,  # (n, d)
     k: int | float,  # rank of the leverage scores, or the share of the variance that it must explain
@@ -505,7 +505,7 @@ def selection_errors(
             parts.append(pd.DataFrame({"how": how, "n_columns": sizes, "seed": seed, "error": errors, "optimal_error": best}))
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/07_cur.ipynb #7e8c4a0d
+# %% ../nbs/07_cur.ipynb #ed27897a
 def _optimal_errors(X, sizes):
     S, _ = top_singular(X, min(sizes[-1], *X.shape))
     total = np.sum(S**2) if len(S) == min(X.shape) else _total(X)
@@ -532,7 +532,7 @@ def _orthogonal(T):
             out[:, j] = rest / size
     return out
 
-# %% ../nbs/07_cur.ipynb #8f873590
+# %% ../nbs/07_cur.ipynb #eb975fc8
 @dataclass(frozen=True, eq=False, repr=False)
 class BlockLeverage:
     """How many of the k leading directions of a fused embedding each block carries."""
@@ -559,7 +559,7 @@ class BlockLeverage:
         shown = ", ".join(f"{name} {mass:.2f}" for name, mass in zip(self.names, self.mass))
         return f"BlockLeverage(k={self.k}, {self.explained:.1%} of the variance; {shown})"
 
-# %% ../nbs/07_cur.ipynb #b214f120
+# %% ../nbs/07_cur.ipynb #bd41dd5c
 def block_leverage(
     blocks: EmbeddingBlocks | Mapping[str, np.ndarray],  # name -> (n, width of the block), the same molecules in each
     k: int | float | None = None,  # rank, or the share of the variance to explain; None: 0.99
@@ -603,7 +603,7 @@ def block_leverage(
     share = float(np.sum(S[:k] ** 2) / _total(X))
     return BlockLeverage(k, names, mass, low, high, curve, score, removal, own, share)
 
-# %% ../nbs/07_cur.ipynb #9c1ee168
+# %% ../nbs/07_cur.ipynb #9379f255
 def _scaled_blocks(blocks):
     """Names, fused matrix X (n, d_kept), and for each kept column: block, number in its block, number in the whole."""
     if not isinstance(blocks, (EmbeddingBlocks, Mapping)):
@@ -641,7 +641,7 @@ def _check_block(name, Z, rows):
         raise InputError(f"block {name!r} holds {Z[row, column]} at row {row}, column {column}; leave such molecules out.")
     return len(Z)
 
-# %% ../nbs/07_cur.ipynb #fbee408f
+# %% ../nbs/07_cur.ipynb #890de816
 def _curve(X, S, Vt, block_of, names, k, ranks):
     """Mass of each block at each rank: frame, index k, columns names."""
     if ranks is None:
@@ -673,7 +673,7 @@ def _removal(S, inner, mass, k, X, block_of):
         own[b] = k - needed
     return growth, own
 
-# %% ../nbs/07_cur.ipynb #f828c976
+# %% ../nbs/07_cur.ipynb #ec256a1b
 def _intervals(X, Vt, inner, mass, k, n_boot, level, seed):
     """Interval of each mass over resampled molecules (or groups of them), in the leading directions."""
     if n_boot == 0:

@@ -6,7 +6,7 @@
 __all__ = ['SCALINGS', 'LIBRARY_VERSION', 'EmbeddingBlocks', 'join_blocks', 'BlockScaler', 'fit_block_scaler', 'LibraryReport',
            'stream_molecules']
 
-# %% ../nbs/06_embeddings.ipynb #ac850a1f
+# %% ../nbs/06_embeddings.ipynb #6cd19ba0
 import gzip
 import hashlib
 import json
@@ -34,7 +34,7 @@ from .core import progress_bar
 from .core import unknown_name
 from .molecules import canonical_smiles
 
-# %% ../nbs/06_embeddings.ipynb #6028da0c
+# %% ../nbs/06_embeddings.ipynb #e7d2c28e
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlocks:
     """Embeddings of the same molecules by several encoders: one named block each, row i = molecule i.
@@ -85,7 +85,7 @@ class EmbeddingBlocks:
         shown = ", ".join(f"{name}: {Z.shape[1]}" for name, Z in self.blocks.items())
         return f"EmbeddingBlocks({len(self.smiles)} molecules; {shown})"
 
-# %% ../nbs/06_embeddings.ipynb #290cc667
+# %% ../nbs/06_embeddings.ipynb #7ee521cd
 def join_blocks(
     *parts: EmbeddingBlocks,  # at least one; the first gives the order of the molecules
 ) -> EmbeddingBlocks:  # all blocks on the first part's molecules
@@ -116,7 +116,7 @@ def _matched(part, smiles):
         raise InputError(f"{len(missing)} of {len(smiles)} molecules are missing from a block; first: {missing[0]!r}.")
     return part.take([place[text] for text in smiles])
 
-# %% ../nbs/06_embeddings.ipynb #3f3f931c
+# %% ../nbs/06_embeddings.ipynb #101ff953
 SCALINGS = ("block", "column", "none")
 
 
@@ -136,7 +136,7 @@ class BlockScaler:
         """Scale new rows: shape (n, d_kept), unitless."""
         return (Z[:, self.columns] - self.mean) / self.scale
 
-# %% ../nbs/06_embeddings.ipynb #0794d904
+# %% ../nbs/06_embeddings.ipynb #6db4cb07
 def fit_block_scaler(
     Z: np.ndarray,  # (n, d) fused embedding of the training rows
     block_of: np.ndarray,  # (d,) number of the block each column belongs to
@@ -156,8 +156,10 @@ def fit_block_scaler(
     if not np.isfinite(Z).all():
         row, column = np.argwhere(~np.isfinite(Z))[0]
         raise InputError(f"`Z` holds {Z[row, column]} at row {row}, column {column}; embeddings must be finite.")
+    rounding = 2 * np.finfo(Z.dtype if Z.dtype.kind == "f" else float).eps
     Z = np.asarray(Z, dtype=np.float64)
     spread = Z.std(axis=0)
+    spread[np.ptp(Z, axis=0) <= rounding * np.abs(Z).max(axis=0)] = 0.0  # the mean of a constant is not quite that constant
     keep = _alive(spread, block_of, dead)
     if not keep.any():
         raise InputError("no column of `Z` varies over the training rows: the embedding carries nothing.")
@@ -171,7 +173,7 @@ def fit_block_scaler(
         scale = norms[own]
     return BlockScaler(columns, block_of[columns], Z[:, columns].mean(axis=0), scale)
 
-
+# %% ../nbs/06_embeddings.ipynb #c7096146
 def _alive(spread, block_of, dead):
     keep = np.zeros(len(spread), dtype=bool)
     for block in np.unique(block_of):
@@ -180,7 +182,7 @@ def _alive(spread, block_of, dead):
         keep |= varying & (spread >= dead * np.median(spread[varying]) if varying.any() else False)
     return keep & (spread > 0)
 
-# %% ../nbs/06_embeddings.ipynb #2e52cc3a
+# %% ../nbs/06_embeddings.ipynb #8ab21b22
 def _csv_chunks(path, chunk_rows):
     """Yield a CSV file as frames of text, at most about `chunk_rows` rows each; blank lines at its end are no rows."""
     options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
@@ -218,7 +220,7 @@ def _column_names(cells):
             raise InputError(f"Each column name must occur once; rename: {name!r}.")
     return names
 
-# %% ../nbs/06_embeddings.ipynb #fda58a05
+# %% ../nbs/06_embeddings.ipynb #b8d45cb5
 def _source_chunks(path, chunk_rows, start=0):
     """Yield the rows of a source from row `start` on as Arrow tables: (row of the first, table)."""
     first = 0
@@ -256,7 +258,7 @@ def _count_rows(path):
     except (pa.ArrowException, OSError, EOFError, zlib.error):
         return None
 
-# %% ../nbs/06_embeddings.ipynb #e9ec82c8
+# %% ../nbs/06_embeddings.ipynb #d07305e9
 LIBRARY_VERSION = 1
 _READS = (".csv", ".csv.gz", ".parquet", ".pq")
 
@@ -286,7 +288,7 @@ def _write_whole(path, write):
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../nbs/06_embeddings.ipynb #e0c72e78
+# %% ../nbs/06_embeddings.ipynb #64ed275f
 def _check_parts(folder, manifest, resume):
     """Check that a folder of parts, if there is one, belongs to this run; without `resume`, remove it."""
     if not folder.exists():
@@ -311,7 +313,7 @@ def _start_parts(folder, manifest):
     text = json.dumps(manifest, indent=1)
     _write_whole(folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
 
-# %% ../nbs/06_embeddings.ipynb #cfc3cef1
+# %% ../nbs/06_embeddings.ipynb #ecd24bea
 def _remove_parts(folder):
     """Delete the folder of parts, but nothing that is not ours."""
     if not folder.exists():
@@ -337,7 +339,7 @@ def _finished_parts(folder):
         rows += n
     return done, rows
 
-# %% ../nbs/06_embeddings.ipynb #5f77872d
+# %% ../nbs/06_embeddings.ipynb #8098f869
 def _compute_chunk(compute, texts):
     """Call `compute`; where no row of the chunk can be read, its answer to methane says which columns there are."""
     with warnings.catch_warnings():
@@ -372,7 +374,7 @@ def _find_rejected(result, texts, first):
         for i, reason in zip(empty, reasons)
     ]
 
-# %% ../nbs/06_embeddings.ipynb #4ea7e851
+# %% ../nbs/06_embeddings.ipynb #1540e3ed
 def _one_part(first, chunk, compute, smiles, keep):
     """Make the output table of one chunk; the rejected rows travel in its metadata."""
     if smiles not in chunk.column_names:
@@ -400,7 +402,7 @@ def _free_name(name, taken):
         free, number = f"{name} {number}", number + 1
     return free
 
-# %% ../nbs/06_embeddings.ipynb #6a73bc95
+# %% ../nbs/06_embeddings.ipynb #fa439dd1
 def _join_parts(parts, target):
     """Write all parts into one file, in order, one part in memory at a time; return the rejected rows."""
     rejected = []
@@ -434,7 +436,7 @@ def _write_csv(path, schema, tables, zipped):
         if zipped:
             file.close()
 
-# %% ../nbs/06_embeddings.ipynb #7b8d9f9d
+# %% ../nbs/06_embeddings.ipynb #632d25e9
 @dataclass(frozen=True)
 class LibraryReport:
     """What `stream_molecules` did."""
@@ -464,7 +466,7 @@ def _checked_paths(source, target):
         raise InputError(f"`target` {str(target)!r} is a folder or the source itself; give another name.")
     return source, target
 
-# %% ../nbs/06_embeddings.ipynb #85878c88
+# %% ../nbs/06_embeddings.ipynb #e8bdc357
 def stream_molecules(
     source: str | Path,  # .csv, .csv.gz or .parquet file with a SMILES column
     target: str | Path,  # file to write: .parquet, .csv or .csv.gz
@@ -507,7 +509,7 @@ def stream_molecules(
             bar.update(chunk.num_rows)
     return _finish(folder, parts, target, rows, resumed)
 
-# %% ../nbs/06_embeddings.ipynb #6caf182b
+# %% ../nbs/06_embeddings.ipynb #3ca4c0b0
 def _write_part(folder, manifest, first, table):
     """Write the part that starts at row `first`; with the first part the folder is made."""
     if not folder.exists():

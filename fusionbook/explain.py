@@ -9,7 +9,7 @@ __all__ = ['NEGATIVE', 'POSITIVE', 'SIZE', 'COUNTS', 'HALOGENS', 'atom_shares', 
            'nearest_training', 'IntervalWarning', 'conformal_quantile', 'binomial_interval', 'Intervals',
            'fit_intervals']
 
-# %% ../nbs/10_explain.ipynb #cb5232ba
+# %% ../nbs/10_explain.ipynb #c0fbc545
 import copy
 import html
 import math
@@ -34,12 +34,12 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-# %% ../nbs/10_explain.ipynb #08094363
+# %% ../nbs/10_explain.ipynb #0ad8e485
 from .core import InputError
 from .core import check_number
 from .core import check_shape
 from .core import unknown_name
-from .cur import right_singular
+from .cur import top_singular
 from .dmpnn import PyGEncoder
 from .embeddings import EmbeddingBlocks
 from .embeddings import fit_block_scaler
@@ -60,7 +60,7 @@ from .molecules import parse_smiles
 from .training import TrainedNetwork
 from .training import predict_rows
 
-# %% ../nbs/10_explain.ipynb #a0d7340a
+# %% ../nbs/10_explain.ipynb #2add7968
 def atom_shares(
     atoms: np.ndarray,  # (n_atoms, d) atom states of one molecule
     readout: str,  # "mean", "sum" or "norm"
@@ -96,7 +96,7 @@ def split_atoms(
             out.append(shares)
     return out
 
-# %% ../nbs/10_explain.ipynb #1ccf5ee5
+# %% ../nbs/10_explain.ipynb #0fafd03e
 def _loaded(trained, state=None):
     """Load a network's state (None: the one that embeds) and return the network, ready to be read."""
     number = trained.state_of[-1] if state is None else state
@@ -131,7 +131,7 @@ def _check_split(shares, z, encoder):
     if gap > 1e-4 * max(np.abs(z).max(), np.abs(shares).max(), 1e-12):
         raise InputError(f"the atom states of {type(encoder).__name__} do not add up to its embedding (gap {gap:.3g}).")
 
-# %% ../nbs/10_explain.ipynb #ce3ca84d
+# %% ../nbs/10_explain.ipynb #0f2fe9f8
 NEGATIVE = (0.25, 0.56, 0.86)  # blue; with the orange below it stays distinct for colour-blind readers
 POSITIVE = (0.93, 0.52, 0.13)  # orange
 
@@ -176,7 +176,7 @@ def atoms_svg(
         parts.append(_legend(limit, unit, width, height))
     return _card(parts, title or smiles, _atoms_in_words(mol, values, unit), width, height)
 
-# %% ../nbs/10_explain.ipynb #55870c77
+# %% ../nbs/10_explain.ipynb #fb055337
 def _checked_drawing(smiles, values, width, height):
     for name, size in (("width", width), ("height", height)):
         check_number(name, size, 160, 5000)
@@ -221,7 +221,7 @@ def _atoms_in_words(mol, values, unit):
     named = ", ".join(f"{mol.GetAtomWithIdx(int(i)).GetSymbol()}{i} {values[i]:+.3g}" for i in order)
     return f"Contributions of the {mol.GetNumAtoms()} heavy atoms; the largest: {named}{' ' + unit if unit else ''}."
 
-# %% ../nbs/10_explain.ipynb #4f0c6c5b
+# %% ../nbs/10_explain.ipynb #0aeb1499
 def _molecule_group(mol, values, limit, width, height, numbers):
     """RDKit's drawing without its outer element; each coloured disc carries its number as a tooltip."""
     mol = Chem.Mol(mol)
@@ -259,7 +259,7 @@ def _drawer(width, height):
     options.fixedBondLength = 45
     return drawer
 
-# %% ../nbs/10_explain.ipynb #dae923fb
+# %% ../nbs/10_explain.ipynb #ff6ece34
 def _legend(limit, unit, width, height):
     """A colour bar from -limit to +limit with its numbers and unit."""
     if limit == 0:
@@ -280,7 +280,7 @@ def _legend(limit, unit, width, height):
         parts.append(_text(x, height - 12, _shortened(number + ending, width / 2), 11, anchor))
     return "".join(parts)
 
-# %% ../nbs/10_explain.ipynb #29ecebb2
+# %% ../nbs/10_explain.ipynb #81a32542
 def path_gradient(
     f: Callable[[torch.Tensor], torch.Tensor],  # (m, d) float64 -> (m,)
     start: np.ndarray,  # (d,)
@@ -323,7 +323,7 @@ def _gradient_at(f, start, way, shares):
     Z = (start + shares[:, None] * way).requires_grad_()
     return torch.autograd.grad(f(Z).sum(), Z)[0]
 
-# %% ../nbs/10_explain.ipynb #f42881a7
+# %% ../nbs/10_explain.ipynb #425df3a9
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """One prediction taken apart: `baseline` plus the contributions of all blocks is the `prediction`; original units."""
@@ -371,7 +371,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.sentence)}</p>{'' if self.atoms is None else self.svg()}"
 
-# %% ../nbs/10_explain.ipynb #7552d416
+# %% ../nbs/10_explain.ipynb #523c312c
 def _with_unit(value, unit, sign=""):
     return f"{value:{sign}.4g}{' ' + unit if unit else ''}"
 
@@ -396,7 +396,7 @@ def _explanation_svg(one, width, height, numbers):
         one.smiles, one.atoms, unit=one.unit, title=title, width=width, height=height, numbers=numbers
     )
 
-# %% ../nbs/10_explain.ipynb #dc55b70a
+# %% ../nbs/10_explain.ipynb #9bd1a7fe
 @dataclass(frozen=True, eq=False)
 class _Member:
     """What one ensemble member's prediction of one task depends on: d columns of some blocks."""
@@ -440,7 +440,7 @@ def _network_member(trained, j, store, background):
     own = np.arange(len(z))
     return _Member(f, z, start, names, np.zeros(len(z), dtype=int), own, shares, note)
 
-# %% ../nbs/10_explain.ipynb #6e289d89
+# %% ../nbs/10_explain.ipynb #3c1dd16d
 def _head_function(head: FusedHead, j: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """The head as a differentiable function of the kept, unscaled columns: (m, d_kept) -> (m,), original units."""
     module = copy.deepcopy(head.module).double().eval()
@@ -488,7 +488,7 @@ def _block_networks(model, member):
     networks = [network for one in encoders for network in one.networks_[member]]
     return dict(zip(model.embed(["C"], member=member).names, networks))
 
-# %% ../nbs/10_explain.ipynb #0b71f52f
+# %% ../nbs/10_explain.ipynb #52c216ad
 def explain(
     model: PropertyModel,  # fitted FusedMultiTask, SingleTask or MultiTask
     molecule: str,  # one SMILES
@@ -531,7 +531,7 @@ def explain(
     features = features.loc[order].reset_index(drop=True)
     return Explanation(task, unit, text, **sums, baseline_is=words, features=features, atom_blocks=atoms, note=note)
 
-# %% ../nbs/10_explain.ipynb #bddd0551
+# %% ../nbs/10_explain.ipynb #d95e46c6
 def _attribute(member, number, n_members, tolerance):
     """Contributions of one ensemble member, each divided by the number of members."""
     slope = path_gradient(member.f, member.start, member.z, tolerance) / n_members
@@ -578,7 +578,7 @@ def _member(model, m, task, store, background):
 def _n_members(model):
     return len(model.heads_ if isinstance(model, FusedParts) else model.networks_)
 
-# %% ../nbs/10_explain.ipynb #14156f50
+# %% ../nbs/10_explain.ipynb #bd9e544c
 def _check_model(model, verb):
     """Refuse models without encoders and models that are not fitted."""
     if not isinstance(model, (EncoderModel, FusedParts)):
@@ -628,7 +628,7 @@ def _one_task(model, task):
         raise unknown_name("task", task, names)
     return task
 
-# %% ../nbs/10_explain.ipynb #d4564a3b
+# %% ../nbs/10_explain.ipynb #6a2ac9d6
 SIZE = ("heavy atoms", "molecular weight")
 COUNTS = (
     "rings", "aromatic rings", "aromatic atoms", "double and triple bonds", "rotatable bonds", "heteroatoms",
@@ -636,7 +636,7 @@ COUNTS = (
 )  # fmt: skip
 HALOGENS = (9, 17, 35, 53)
 
-# %% ../nbs/10_explain.ipynb #fe07a8a6
+# %% ../nbs/10_explain.ipynb #ffd6abe9
 @lru_cache(maxsize=100_000)
 def _descriptors(canonical):
     mol = Chem.MolFromSmiles(canonical)
@@ -660,7 +660,7 @@ def _descriptors(canonical):
         "H-bond acceptors": rdMolDescriptors.CalcNumHBA(mol),
     }
 
-# %% ../nbs/10_explain.ipynb #e3b279bd
+# %% ../nbs/10_explain.ipynb #daa16410
 def simple_descriptors(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> pd.DataFrame:  # (n, 16)
@@ -679,7 +679,7 @@ def simple_descriptors(
         canonical.append(Chem.MolToSmiles(mol))
     return pd.DataFrame([_descriptors(text) for text in canonical]).astype(float)
 
-# %% ../nbs/10_explain.ipynb #4429ae1c
+# %% ../nbs/10_explain.ipynb #1500c421
 def correlate(
     values: np.ndarray,  # (n,) the column
     frame: pd.DataFrame,  # (n, m) what it is compared with, NaN = unmeasured
@@ -719,7 +719,7 @@ def _fisher(r, n):
     middle = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
     return tuple(float(v) for v in np.tanh([middle - 1.96 / np.sqrt(n - 3), middle + 1.96 / np.sqrt(n - 3)]))
 
-# %% ../nbs/10_explain.ipynb #0a9db1c8
+# %% ../nbs/10_explain.ipynb #97f4539b
 @dataclass(frozen=True, eq=False)
 class FeatureCard:
     """One learned feature: the molecules that drive it, the atoms responsible, and what it correlates with."""
@@ -761,7 +761,7 @@ def _card_svgs(card, width, height):
         out.append(atoms_svg(smiles, one, limit=limit, title=title, width=width, height=height, numbers=False))
     return out
 
-# %% ../nbs/10_explain.ipynb #9c790694
+# %% ../nbs/10_explain.ipynb #175c5cd2
 def feature_card(
     model: PropertyModel | EmbeddingBlocks,  # fitted model with encoders; or blocks, which give no atoms
     column: int | tuple[str, int],  # number in the fused matrix, or (block, number inside the block)
@@ -795,7 +795,7 @@ def feature_card(
     verdict = _verdict(values, found, limit, min_labels)
     return FeatureCard(block, feature, number, member, values, rows, frame, atoms, found, verdict, note)
 
-# %% ../nbs/10_explain.ipynb #9f6719bf
+# %% ../nbs/10_explain.ipynb #019427e3
 def _check_card(n_molecules, max_similarity, limit, min_labels):
     check_number("n_molecules", n_molecules, 1, 1000, integer=True)
     check_number("max_similarity", max_similarity, 0, 1)
@@ -827,7 +827,7 @@ def _matched_rows(blocks, table):
         raise InputError(f"{len(missing)} of {table.n} molecules are missing from the blocks; first: {missing[0]!r}.")
     return blocks.take([place[text] for text in table.smiles])
 
-# %% ../nbs/10_explain.ipynb #f827afa2
+# %% ../nbs/10_explain.ipynb #eec8e81f
 def _find_column(widths, column):
     """Block name, number inside the block, number in the fused matrix; `widths` maps each block to its width."""
     names = list(widths)
@@ -844,7 +844,7 @@ def _find_column(widths, column):
     number = int(np.searchsorted(first, column, side="right") - 1)
     return names[number], int(column - first[number]), int(column)
 
-# %% ../nbs/10_explain.ipynb #19ae4595
+# %% ../nbs/10_explain.ipynb #6437592b
 def _extremes(values, table, n_molecules, max_similarity):
     """The highest, then the lowest molecules, none twice and none too similar to one already chosen at that end."""
     prints = fingerprints(table.smiles) if max_similarity < 1 else None
@@ -880,7 +880,7 @@ def fingerprints(
     """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity."""
     return [_generator().GetFingerprint(parse_smiles(text)[0]) for text in smiles]
 
-# %% ../nbs/10_explain.ipynb #590e09c8
+# %% ../nbs/10_explain.ipynb #612150c0
 def _feature_atoms(model, block, feature, smiles, member):
     """Split one column over the atoms of each molecule shown; None and the reason where that is impossible."""
     if isinstance(model, EmbeddingBlocks):
@@ -903,7 +903,7 @@ def _correlations(values, table):
     order = frame["pearson"].abs().sort_values(ascending=False, kind="stable", na_position="last").index
     return frame.loc[order].reset_index(drop=True)
 
-# %% ../nbs/10_explain.ipynb #529ba77e
+# %% ../nbs/10_explain.ipynb #38a00ae0
 def _verdict(values, found, limit, min_labels):
     """One sentence: what the feature mostly is, by the rule stated in `feature_card`."""
     zeros = (values == 0).mean()
@@ -927,7 +927,7 @@ def _verdict(values, found, limit, min_labels):
     )
     return f"This feature follows the property {best['what']} ({said}{beside}).{often}"
 
-# %% ../nbs/10_explain.ipynb #93cc13ea
+# %% ../nbs/10_explain.ipynb #3b411aab
 @dataclass(frozen=True, eq=False)
 class LeverageSpace:
     """The k main directions of a training matrix, and how far new rows lie from its centre along them."""
@@ -955,34 +955,38 @@ class LeverageSpace:
         seen = np.sum((X @ self.directions) ** 2, axis=1)
         return np.clip(1 - seen / np.maximum(total, 1e-300), 0, 1)
 
-# %% ../nbs/10_explain.ipynb #31c848c0
+# %% ../nbs/10_explain.ipynb #5ad090ef
 def fit_leverage(
     X: np.ndarray,  # (n, d) training rows, centred
     k: int | None = None,  # directions; None: 99 % of the variance, at most one for ten rows
 ) -> LeverageSpace:
-    """Find the k main directions of a centred training matrix (n, d).
+    """Find the k main directions of a centred training matrix (n, d), without computing the others where it is large.
+
+    Leverages of training rows agree with those of a full decomposition to 1e-7.
 
     Raises
     ------
     InputError
         If k is out of range, directions k and k + 1 are equally long, or X is not finite.
     """
-    S, Vt = right_singular(X)
-    if S[0] == 0:
-        raise InputError("`X` is zero everywhere: no molecule differs from another.")
+    X = np.asarray(X, dtype=np.float64)
+    if k is not None:
+        check_number("k", k, 1, min(X.shape), integer=True)
+    S, Vt = top_singular(X, 0.99 if k is None else k)
     rank = max(int((S > 1e-7 * S[0]).sum()), 1)
-    gaps = [j for j in range(1, rank + 1) if j == len(S) or S[j - 1] - S[j] > 1e-9 * S[0]]
+    whole = len(S) == min(X.shape)
+    gaps = [j for j in range(1, rank + 1) if S[j - 1] - (S[j] if j < len(S) else 0) > 1e-9 * S[0]]
     if k is None:
-        share = np.cumsum(S**2) / np.sum(S**2)
-        most = min(int(np.searchsorted(share, 0.99 - 1e-12)) + 1, max(len(X) // 10, 1))
-        k = max([j for j in gaps if j <= most], default=gaps[0])
+        most = int(np.searchsorted(np.cumsum(S**2), (0.99 - 1e-12) * np.sum(X**2))) + 1
+        k = max([j for j in gaps if j <= min(most, max(len(X) // 10, 1))], default=gaps[0])
+        S, Vt = (S, Vt) if whole or k == most else top_singular(X, k)
     check_number("k", k, 1, rank, integer=True)
     if k not in gaps:
         nearest = min(gaps, key=lambda j: abs(j - k))
         raise InputError(f"`k` = {k}: directions {k} and {k + 1} are equally long, so they are not unique. Take {nearest}.")
     return LeverageSpace(Vt[:k].T, S[:k], len(X))
 
-# %% ../nbs/10_explain.ipynb #4a86f1eb
+# %% ../nbs/10_explain.ipynb #70e59ea6
 def training_space(
     blocks: EmbeddingBlocks,  # training molecules
     k: int | None = None,  # directions; None: see `fit_leverage`
@@ -996,7 +1000,7 @@ def training_space(
 
     return scale, fit_leverage(scaler.transform(Z), k)
 
-# %% ../nbs/10_explain.ipynb #c1c69475
+# %% ../nbs/10_explain.ipynb #be2ca858
 def applicability_domain(
     model: PropertyModel,  # fitted model with encoders
     table: MoleculeTable,  # the table it was fitted with
@@ -1039,7 +1043,7 @@ def applicability_domain(
     frame.attrs = {"k": space.k, "n": space.n}
     return frame
 
-# %% ../nbs/10_explain.ipynb #fbb50306
+# %% ../nbs/10_explain.ipynb #b465057e
 def _read_molecules(molecules):
     """Read molecules in any form: the table, the input row of each, the number of input rows."""
     table = as_table(_listed(molecules))
@@ -1078,7 +1082,7 @@ def _texts(texts, places, n, molecules=None):
 def _names(model):
     return [task.name for task in model.tasks_]
 
-# %% ../nbs/10_explain.ipynb #23f5ebcc
+# %% ../nbs/10_explain.ipynb #4b4e15a9
 def nearest_training(
     smiles: Sequence[str],  # m SMILES that parse
     training: Sequence[str],  # n SMILES that parse, at least one
@@ -1093,7 +1097,7 @@ def nearest_training(
         nearest.append(training[best])
     return np.array(similarity, dtype=np.float64), nearest
 
-# %% ../nbs/10_explain.ipynb #30ed3c9b
+# %% ../nbs/10_explain.ipynb #119ca13c
 class IntervalWarning(UserWarning):
     """A property has too few labels for intervals of the wanted level; its half-width is infinite."""
 
@@ -1132,7 +1136,7 @@ def binomial_interval(
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
-# %% ../nbs/10_explain.ipynb #6b4da04d
+# %% ../nbs/10_explain.ipynb #29057771
 @dataclass(frozen=True, eq=False)
 class Intervals:
     """Prediction intervals of one model, one half-width a property, calibrated on set-aside labels."""
@@ -1171,7 +1175,7 @@ class Intervals:
         finite = int(np.isfinite(self.half_width).sum())
         return f"Intervals({self.level:.0%}, {finite} of {len(self.half_width)} tasks with finite half-width)"
 
-# %% ../nbs/10_explain.ipynb #418c2955
+# %% ../nbs/10_explain.ipynb #a08da3df
 def fit_intervals(
     model: PropertyModel,  # fitted
     table: MoleculeTable,  # the table it was fitted with
@@ -1215,7 +1219,7 @@ def fit_intervals(
     _warn_infinite(made)
     return made
 
-# %% ../nbs/10_explain.ipynb #ed7ff776
+# %% ../nbs/10_explain.ipynb #6b1a4495
 def _spread(given, task, floor, scaled):
     """What errors are measured in: 1, or the ensemble's spread but not less than the floor."""
     if not scaled:
@@ -1253,7 +1257,7 @@ def _warn_infinite(made):
             stacklevel=3,
         )
 
-# %% ../nbs/10_explain.ipynb #228ced80
+# %% ../nbs/10_explain.ipynb #5ea7b7cb
 def _interval_frame(made, molecules, on_error):
     given = made.model.predict(molecules, spread=made.scaled, on_error=on_error)
     columns = {}

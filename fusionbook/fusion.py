@@ -9,7 +9,7 @@ __all__ = ['MULTITASK_CONFIG', 'REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'MODELS
            'fit_network_head', 'UntrainedEncoders', 'out_of_fold_blocks', 'fused_blocks', 'fit_fused_head',
            'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor', 'load_model', 'score', 'compare']
 
-# %% ../nbs/08_fusion.ipynb #8e08572d
+# %% ../nbs/08_fusion.ipynb #f29c4428
 import hashlib
 import warnings
 from collections.abc import Callable
@@ -31,7 +31,7 @@ from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
 from torch import nn
 
-# %% ../nbs/08_fusion.ipynb #ae6574a6
+# %% ../nbs/08_fusion.ipynb #17608880
 from .core import InputError
 from .core import ModelFileError
 from .core import RowsWarning
@@ -57,6 +57,8 @@ from .molecules import as_table
 from .molecules import check_tasks
 from .training import History
 from .training import MatrixInputs
+from .training import Progress
+from .training import Report
 from .training import TrainConfig
 from .training import TrainedNetwork
 from .training import build_network
@@ -65,11 +67,12 @@ from .training import fit_module
 from .training import pack_network
 from .training import predict_rows
 from .training import read_model
+from .training import report_about
 from .training import target_scale
 from .training import unpack_network
 from .training import write_model
 
-# %% ../nbs/08_fusion.ipynb #3a1715d0
+# %% ../nbs/08_fusion.ipynb #859d2106
 def molecule_keys(
     canonical: Sequence[str],  # n canonical SMILES
 ) -> np.ndarray:  # (n,) int64
@@ -99,7 +102,7 @@ def check_unseen(
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
-# %% ../nbs/08_fusion.ipynb #80829175
+# %% ../nbs/08_fusion.ipynb #f895b02c
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
@@ -141,14 +144,14 @@ class PropertyModel(BaseEstimator):
         _check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
-# %% ../nbs/08_fusion.ipynb #2d1297ca
+# %% ../nbs/08_fusion.ipynb #db29db93
 def _check_fitted(model):
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
 
 
-def _start_fit(model, table, split):
-    """Check the table and note what every model remembers of its fit."""
+def _check_fit(table, split):
+    """Refuse what nothing can be fitted to."""
     if not isinstance(table, MoleculeTable) or not isinstance(split, Split):
         raise InputError(
             "fit(table, split) needs a MoleculeTable and a Split: make them with read_molecules(...) and "
@@ -157,11 +160,14 @@ def _start_fit(model, table, split):
     check_tasks(table)
     if len(split.valid) == 0:
         raise InputError("the split has no validation rows; they choose when to stop. Give `fractions` a second part.")
-    model.tasks_ = table.tasks
-    rows = np.concatenate([split.train, split.valid])
-    model.seen_ = np.unique(molecule_keys([table.canonical[i] for i in rows]))
 
-# %% ../nbs/08_fusion.ipynb #19938362
+
+def _seen_in(table, split):
+    """Checksums of the molecules that a fit on this split sees."""
+    rows = np.concatenate([split.train, split.valid])
+    return np.unique(molecule_keys([table.canonical[i] for i in rows]))
+
+# %% ../nbs/08_fusion.ipynb #8b82b805
 def _read_input(model, molecules, on_error):
     """Read molecules in any form: the k graphs, the input row of each (k,), and the SMILES of all n input rows."""
     _check_fitted(model)
@@ -202,7 +208,7 @@ def _aligned_blocks(blocks, rows, smiles):
         wide[name][rows] = Z
     return EmbeddingBlocks(wide, smiles)
 
-# %% ../nbs/08_fusion.ipynb #7bec4fd0
+# %% ../nbs/08_fusion.ipynb #1c068731
 class EncoderModel(PropertyModel):
     """A model that owns encoders; `embed` returns one block for each of them."""
 
@@ -244,7 +250,7 @@ class EncoderModel(PropertyModel):
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
 
-# %% ../nbs/08_fusion.ipynb #463eb103
+# %% ../nbs/08_fusion.ipynb #6bf8ed15
 def _plain_options(model):
     """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
     options = {}
@@ -266,7 +272,7 @@ def _options_from(plain):
 def _config(model):
     return model.config if model.config is not None else model.default_config
 
-# %% ../nbs/08_fusion.ipynb #f5656398
+# %% ../nbs/08_fusion.ipynb #d7876a4f
 class TrainedEncoders(EncoderModel):
     """What `SingleTask` and `MultiTask` share: how their networks are configured."""
 
@@ -289,7 +295,7 @@ class TrainedEncoders(EncoderModel):
         self.encoder = encoder
         self.progress = progress
 
-# %% ../nbs/08_fusion.ipynb #a2fe8294
+# %% ../nbs/08_fusion.ipynb #6a665b9f
 class SingleTask(TrainedEncoders):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
 
@@ -300,18 +306,18 @@ class SingleTask(TrainedEncoders):
     Yang et al. (2019), J. Chem. Inf. Model. 59:3370.
     """
 
-    def fit(self, table: MoleculeTable, split: Split) -> "SingleTask":
+    def fit(self, table: MoleculeTable, split: Split, *, report: Report | None = None) -> "SingleTask":
         """Train one network for each task (and member) on the training rows that have its label.
+
+        `report` is told of every step (a `Progress`); what it raises stops the fit and leaves the model as it was.
 
         Raises
         ------
         InputError
             If a task has too few or constant labels.
         """
-        _start_fit(self, table, split)
         tasks = [[j] for j in range(table.t)]
-        self.networks_ = _fit_networks(self, table, split, tasks, "single-task networks")
-        return self
+        return _fit_networks(self, table, split, tasks, "single-task networks", report)
 
     def _predict_members(self, store):
         return np.array([np.concatenate([one.predict(store) for one in row], axis=1) for row in self.networks_])
@@ -319,9 +325,10 @@ class SingleTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {one.tasks[0]: one.embed(store, layer) for one in self.networks_[member]}
 
-# %% ../nbs/08_fusion.ipynb #4df7f779
-def _fit_networks(model, table, split, groups, description):
-    """Train one network for each group of tasks and each member; return networks[member][group]."""
+# %% ../nbs/08_fusion.ipynb #b04cce8e
+def _fit_networks(model, table, split, groups, description, report):
+    """Train one network for each group of tasks and each member; the model learns of them when all are there."""
+    _check_fit(table, split)
     check_number("n_models", model.n_models, 1, integer=True)
     store = pack_graphs(table.smiles)
     seeds = iter(spawn_seeds(model.seed, model.n_models * len(groups)))
@@ -331,10 +338,13 @@ def _fit_networks(model, table, split, groups, description):
         for columns in groups:
             names = [table.tasks[j].name for j in columns]
             jobs.append(dict(common, Y=table.Y[:, columns], tasks=names, seed=next(seeds)))
-    trained = fit_many(jobs, model.n_jobs, description, model.progress)
-    return [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
+    trained = fit_many(jobs, model.n_jobs, description, model.progress, report)
+    model.tasks_ = table.tasks
+    model.seen_ = _seen_in(table, split)
+    model.networks_ = [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
+    return model
 
-# %% ../nbs/08_fusion.ipynb #19e8a4da
+# %% ../nbs/08_fusion.ipynb #29b3dab3
 MULTITASK_CONFIG = TrainConfig(batch_size=16, rate_peak=2e-3, min_steps=10_000)
 
 
@@ -350,11 +360,12 @@ class MultiTask(TrainedEncoders):
 
     default_config = MULTITASK_CONFIG
 
-    def fit(self, table: MoleculeTable, split: Split) -> "MultiTask":
-        """Train one network for all tasks. Raises InputError if a task has too few or constant labels."""
-        _start_fit(self, table, split)
-        self.networks_ = _fit_networks(self, table, split, [list(range(table.t))], "multi-task network")
-        return self
+    def fit(self, table: MoleculeTable, split: Split, *, report: Report | None = None) -> "MultiTask":
+        """Train one network for all tasks; `report` is told of every step, and what it raises stops the fit.
+
+        Raises InputError if a task has too few or constant labels.
+        """
+        return _fit_networks(self, table, split, [list(range(table.t))], "multi-task network", report)
 
     def _predict_members(self, store):
         return np.array([row[0].predict(store) for row in self.networks_])
@@ -362,7 +373,7 @@ class MultiTask(TrainedEncoders):
     def _embed_store(self, store, layer, member):
         return {"all tasks": self.networks_[member][0].embed(store, layer)}
 
-# %% ../nbs/08_fusion.ipynb #1487fd71
+# %% ../nbs/08_fusion.ipynb #36e52205
 REDUCTIONS = (None, "pca", "cur")
 
 
@@ -384,7 +395,7 @@ class FusedFeatures:
         X = X if self.reducer is None else self.reducer.transform(X)
         return X * self.factor
 
-# %% ../nbs/08_fusion.ipynb #251fde26
+# %% ../nbs/08_fusion.ipynb #e9e73220
 def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "column",  # "column", "block" or "none"
@@ -413,7 +424,7 @@ def fit_features(
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)))
 
-# %% ../nbs/08_fusion.ipynb #ff0cf8a9
+# %% ../nbs/08_fusion.ipynb #29431881
 def _cur_scaler(Z, block_of, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
     by_block = fit_block_scaler(Z, block_of, "block")
@@ -424,7 +435,7 @@ def _cur_scaler(Z, block_of, scaling, n_components, seed):
     scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
 
-# %% ../nbs/08_fusion.ipynb #c47c69ec
+# %% ../nbs/08_fusion.ipynb #ac18b372
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
 
 
@@ -459,7 +470,7 @@ def ridge_errors(X, y, W, b):
     residual = np.einsum("nd,pdm->pnm", X, W, optimize=True) + b[:, None] - y
     return np.sqrt(np.mean(residual**2, axis=1))
 
-# %% ../nbs/08_fusion.ipynb #4a4fc3da
+# %% ../nbs/08_fusion.ipynb #a98abb0c
 @dataclass(frozen=True, eq=False)
 class FusedHead:
     """The trained part of a fused model: features, then one linear map (ridge) or a network, in original units."""
@@ -479,7 +490,7 @@ class FusedHead:
         X = MatrixInputs(self.features.transform(blocks))
         return predict_rows(self.module, X, batch_size=4096) * self.std + self.mean
 
-# %% ../nbs/08_fusion.ipynb #eb0181fa
+# %% ../nbs/08_fusion.ipynb #364a3f13
 def fit_ridge_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -510,7 +521,7 @@ def _same_rows(Y):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
-# %% ../nbs/08_fusion.ipynb #b461613d
+# %% ../nbs/08_fusion.ipynb #d5aa1622
 HEAD_CONFIG = TrainConfig(weight_decay=1.0, min_steps=2000, epochs=30, evaluations=100, patience=30)
 
 
@@ -532,7 +543,7 @@ class TaskStates(nn.Module):
 def _new_head(width, t, config):
     return Head(width, t, config.head_width, config.head_layers, config.dropout)
 
-# %% ../nbs/08_fusion.ipynb #5051eb78
+# %% ../nbs/08_fusion.ipynb #907f93b2
 def fit_network_head(
     X: np.ndarray,  # (n, width) features of all rows
     Y: np.ndarray,  # (n, t) standardised targets, NaN = unmeasured
@@ -540,6 +551,7 @@ def fit_network_head(
     config: TrainConfig,  # width, layers, dropout, weight decay, length
     seed: int,
     n_heads: int = 1,  # trainings, each with its own weights and order of the batches; their predictions are averaged
+    report: Report | None = None,  # told of every step; what it raises stops the training
 ) -> tuple[nn.Module, dict]:  # heads with the best states of each task, what happened
     """Train feed-forward heads for all tasks under the masked loss; keep the best state of each task."""
     check_number("n_heads", n_heads, 1, integer=True)
@@ -549,7 +561,7 @@ def fit_network_head(
     targets = torch.as_tensor(Y, dtype=torch.float32)
     heads, numbers, about = [], [], {"best step": [], "steps": []}
     for own_seed in [seed, *spawn_seeds(seed, n_heads - 1)]:
-        kept, number, history = _fit_one_head(MatrixInputs(X), targets, train, valid, config, own_seed)
+        kept, number, history = _fit_one_head(MatrixInputs(X), targets, train, valid, config, own_seed, report)
         numbers.append(number + len(heads))
         heads += kept
         about["best step"].append(history.best_step.tolist())
@@ -557,20 +569,20 @@ def fit_network_head(
     return TaskStates(heads, np.array(numbers)), about
 
 
-def _fit_one_head(inputs, targets, train, valid, config, seed):
+def _fit_one_head(inputs, targets, train, valid, config, seed, report):
     """Train one network: the states that were best for a task, and which of them each task takes."""
     width, t = inputs.Z.shape[1], targets.shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         head = _new_head(width, t, config)
-        states, number, history = fit_module(head, inputs, targets, train, valid, config, seed)
+        states, number, history = fit_module(head, inputs, targets, train, valid, config, seed, report)
     used = np.unique(number[:t])
     heads = [_new_head(width, t, config) for _ in used]
     for module, kept in zip(heads, used):
         module.load_state_dict(states[kept])
     return heads, np.searchsorted(used, number[:t]), history
 
-# %% ../nbs/08_fusion.ipynb #d0b5e9b4
+# %% ../nbs/08_fusion.ipynb #5f62ba57
 class UntrainedEncoders(EncoderModel):
     """Control: D-MPNN encoders with random weights, one block each; `fit` only notes tasks and molecules."""
 
@@ -591,9 +603,11 @@ class UntrainedEncoders(EncoderModel):
 
     def fit(self, table: MoleculeTable, split: Split) -> "UntrainedEncoders":
         """Draw random weights. Raises InputError if the table cannot be learned from."""
-        _start_fit(self, table, split)
+        _check_fit(table, split)
         n = table.t if self.n_encoders is None else self.n_encoders
         check_number("n_encoders", n, 1, integer=True)
+        self.tasks_ = table.tasks
+        self.seen_ = _seen_in(table, split)
         seeds = spawn_seeds(self.seed, self.n_models * n)
         self.networks_ = [[_untrained(self, i, seeds[m * n + i]) for i in range(n)] for m in range(self.n_models)]
         return self
@@ -608,7 +622,7 @@ class UntrainedEncoders(EncoderModel):
     def _n_trainable(self, total):
         return 0
 
-# %% ../nbs/08_fusion.ipynb #9f053d4e
+# %% ../nbs/08_fusion.ipynb #d6b58d96
 def _untrained(model, number, seed):
     """A `TrainedNetwork` whose only state is its random beginning."""
     config = _config(model)
@@ -627,7 +641,7 @@ def _untrained(model, number, seed):
         history=history,
     )
 
-# %% ../nbs/08_fusion.ipynb #0e7fb283
+# %% ../nbs/08_fusion.ipynb #fad39a16
 def out_of_fold_blocks(
     encoders: SingleTask,  # fitted on the same table and split
     blocks: Mapping[str, np.ndarray],  # full encoders' embeddings, one (n, d) a task
@@ -636,6 +650,7 @@ def out_of_fold_blocks(
     folds: int,  # 2 or more
     member: int = 0,
     layer: str = "readout",
+    report: Report | None = None,  # told of every step; what it raises stops the training
 ) -> dict[str, np.ndarray]:  # blocks whose own training rows were embedded by encoders that had not seen them
     """Replace each encoder's own training rows by embeddings from encoders that left them out."""
     check_number("folds", folds, 2, integer=True)
@@ -651,7 +666,7 @@ def out_of_fold_blocks(
                 dict(store=store, Y=table.Y[:, [j]], tasks=[task.name], train=kept, valid=split.valid,
                      config=_config(encoders), seed=int(rng.integers(2**31)), encoder=encoders.encoder)
             )
-    trained = fit_many(jobs, encoders.n_jobs, "out-of-fold encoders", encoders.progress)
+    trained = fit_many(jobs, encoders.n_jobs, "out-of-fold encoders", encoders.progress, report)
     out = {name: Z.copy() for name, Z in blocks.items()}
     for (name, own, fold), one in zip(left_out, trained):
         neither = np.setdiff1d(np.arange(len(store)), own)
@@ -666,7 +681,7 @@ def _map_onto(Z, target, rows):
     W, b = ridge_path(Z[rows], target[rows].astype(np.float64), [1e-3 * len(rows)])
     return (Z @ W[0] + b[0]).astype(target.dtype)
 
-# %% ../nbs/08_fusion.ipynb #f02c61bd
+# %% ../nbs/08_fusion.ipynb #9c9fc34c
 def _encoder_list(encoders):
     if encoders is None:
         return [SingleTask()]
@@ -679,13 +694,15 @@ def _encoder_list(encoders):
     return found
 
 
-def _ready(encoders, table, split):
+def _ready(encoders, table, split, report):
     """Take fitted encoders as they are; fit a copy of unfitted ones."""
     if hasattr(encoders, "networks_"):
         return encoders
-    return clone(encoders).fit(table, split)
+    if isinstance(encoders, UntrainedEncoders):
+        return clone(encoders).fit(table, split)
+    return clone(encoders).fit(table, split, report=report)
 
-
+# %% ../nbs/08_fusion.ipynb #c6fa42f4
 def fused_blocks(
     encoders: Sequence[EncoderModel],  # fitted
     store: GraphStore,  # n molecules
@@ -700,7 +717,7 @@ def fused_blocks(
             blocks[f"{name} ({number})" if name in blocks else name] = Z
     return EmbeddingBlocks(blocks, smiles)
 
-# %% ../nbs/08_fusion.ipynb #d09fd44b
+# %% ../nbs/08_fusion.ipynb #1eb3bc0c
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
@@ -708,6 +725,7 @@ def fit_fused_head(
     options: dict,  # scaling, reduce, n_components, head, head_config, n_heads
     seed: int,
     training_blocks: EmbeddingBlocks | None = None,  # out-of-fold embeddings for the training rows
+    report: Report | None = None,  # told of every step of a network head; what it raises stops the training
 ) -> FusedHead:
     """Fit features and head on the fused embedding of the training rows."""
     check_choice("head", options["head"], ("ridge", "mlp"))
@@ -723,10 +741,12 @@ def fit_fused_head(
     if options["head"] == "ridge":
         module, about = fit_ridge_head(X, Y, split)
     else:
-        module, about = fit_network_head(X, Y, split, options["head_config"] or HEAD_CONFIG, seed, options["n_heads"])
+        config = options["head_config"] or HEAD_CONFIG
+        report = report_about(report, names, "head")
+        module, about = fit_network_head(X, Y, split, config, seed, options["n_heads"], report)
     return FusedHead(tuple(names), features, module, mean, std, about)
 
-# %% ../nbs/08_fusion.ipynb #a126867c
+# %% ../nbs/08_fusion.ipynb #ece62d9a
 class FusedParts(PropertyModel):
     """What a fitted fused model can do; `FusedModel` adds how it is fitted."""
 
@@ -741,8 +761,8 @@ class FusedParts(PropertyModel):
         """Count the weights of one member: encoders (frozen), each head, and the sum."""
         return _count_parameters(self)
 
-    def _fit_heads(self, table, split, encoders):
-        return _fit_heads(self, table, split, encoders)
+    def _fit_heads(self, table, split, encoders, report=None):
+        return _fit_heads(self, table, split, encoders, report)
 
     def _predict_members(self, store):
         return _predict_fused(self, store)
@@ -753,22 +773,26 @@ class FusedParts(PropertyModel):
     def _restore(self, description, tensors, encoder):
         _restore_fused(self, description, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #0b1e904b
+# %% ../nbs/08_fusion.ipynb #f62ca534
 class FusedModel(FusedParts):
     """How a fused model is fitted and extended; `FusedMultiTask` adds the options."""
 
-    def fit(self, table: MoleculeTable, split: Split) -> "FusedMultiTask":
+    def fit(self, table: MoleculeTable, split: Split, *, report: Report | None = None) -> "FusedMultiTask":
         """Fit the encoders that are not fitted yet, freeze all, and fit the heads.
+
+        `report` is told of every step (a `Progress`); what it raises stops the fit and leaves the model as it was.
 
         Raises
         ------
         InputError
             If an option is unknown, a task cannot be learned, or an encoder has seen a test molecule.
         """
-        _start_fit(self, table, split)
-        self.encoders_ = [_ready(one, table, split) for one in _encoder_list(self.encoders)]
-        _take_over(self, table, split, self.encoders_)
-        self.heads_ = [[head] for head in self._fit_heads(table, split, self.encoders_)]
+        _check_fit(table, split)
+        encoders = [_ready(one, table, split, report) for one in _encoder_list(self.encoders)]
+        seen = _all_seen(_seen_in(table, split), table, split, encoders)
+        heads = [[head] for head in self._fit_heads(table, split, encoders, report)]
+        self.tasks_ = table.tasks
+        self.encoders_, self.heads_, self.seen_ = encoders, heads, seen
         return self
 
     def extend(self, new_task: str, table: MoleculeTable, split: Split) -> "FusedMultiTask":
@@ -791,20 +815,37 @@ class FusedModel(FusedParts):
         extended = clone(self)
         extended.tasks_ = self.tasks_ + table.tasks
         extended.encoders_ = [*self.encoders_, encoder.fit(table, split)]
-        extended.seen_ = np.union1d(self.seen_, encoder.seen_)
-        _take_over(extended, table, split, extended.encoders_)
+        extended.seen_ = _all_seen(self.seen_, table, split, extended.encoders_)
         new = extended._fit_heads(table, split, extended.encoders_)
         extended.heads_ = [[*heads, head] for heads, head in zip(self.heads_, new)]
         return extended
 
-# %% ../nbs/08_fusion.ipynb #8045bb71
-def _take_over(model, table, split, encoders):
-    """Refuse encoders that have seen test molecules; remember what the others have seen."""
+# %% ../nbs/08_fusion.ipynb #6ef8ee04
+def _all_seen(seen, table, split, encoders):
+    """Refuse encoders that have seen test molecules; add what the others have seen."""
     for one in encoders:
         check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
-        model.seen_ = np.union1d(model.seen_, one.seen_)
+        seen = np.union1d(seen, one.seen_)
+    return seen
 
-# %% ../nbs/08_fusion.ipynb #ff2a46dc
+# %% ../nbs/08_fusion.ipynb #54d04960
+class _WatchedStore:
+    """A store of molecules that reports each batch taken from it, so that embedding many molecules can be stopped."""
+
+    def __init__(self, store, report):
+        self.store = store
+        self.report = report
+        self.taken = 0
+
+    def __len__(self):
+        return len(self.store)
+
+    def batch(self, rows):
+        self.taken += 1
+        self.report(Progress(self.taken, 0, len(rows), what="embedding"))
+        return self.store.batch(rows)
+
+# %% ../nbs/08_fusion.ipynb #b53fd990
 class FusedMultiTask(FusedModel):
     """Fused multi-task model (F-MT): frozen encoders, their embeddings fused, heads trained on the fusion.
 
@@ -841,10 +882,12 @@ class FusedMultiTask(FusedModel):
         self.out_of_fold = out_of_fold
         self.seed = seed
 
-# %% ../nbs/08_fusion.ipynb #be138952
-def _fit_heads(model, table, split, encoders):
+# %% ../nbs/08_fusion.ipynb #31ef9285
+def _fit_heads(model, table, split, encoders, report):
     """Fit one head a member for the tasks of `table`."""
     store = pack_graphs(table.smiles)
+    if report is not None:
+        store = _WatchedStore(store, report)
     heads = []
     for member in range(min(len(one.networks_) for one in encoders)):
         blocks = fused_blocks(encoders, store, table.smiles, model.layer, member)
@@ -853,10 +896,11 @@ def _fit_heads(model, table, split, encoders):
             first = encoders[0]
             if not isinstance(first, SingleTask) or first.networks_[0][0].tasks[0] not in [x.name for x in table.tasks]:
                 raise InputError("`out_of_fold` needs a SingleTask as the first of `encoders`, fitted on this table.")
-            clean = out_of_fold_blocks(first, blocks.blocks, table, split, model.out_of_fold, layer=model.layer)
+            clean = out_of_fold_blocks(first, blocks.blocks, table, split, model.out_of_fold, layer=model.layer, report=report)
             training_blocks = EmbeddingBlocks(clean, table.smiles)
         seed = spawn_seeds(model.seed, member + 1)[member]
-        heads.append(fit_fused_head(blocks, table, split, model.get_params(deep=False), seed, training_blocks))
+        options = model.get_params(deep=False)
+        heads.append(fit_fused_head(blocks, table, split, options, seed, training_blocks, report))
     return heads
 
 
@@ -880,7 +924,7 @@ def _count_parameters(model):
     frame.loc["all"] = frame.sum()
     return frame
 
-# %% ../nbs/08_fusion.ipynb #7a8ae4a9
+# %% ../nbs/08_fusion.ipynb #9139bbed
 def _pack_head(head, start):
     scaler = head.features.scaler
     arrays = dict(columns=scaler.columns, block_of=scaler.block_of, center=scaler.mean, scale=scaler.scale)
@@ -910,7 +954,7 @@ def _unpack_head(description, tensors):
         tuple(description["tasks"]), features, module, array["mean"], array["std"], description["about"]
     )
 
-# %% ../nbs/08_fusion.ipynb #4838c23c
+# %% ../nbs/08_fusion.ipynb #d717d618
 def _module_like(state):
     """Build the empty linear map or network head that a state belongs to."""
     if "weight" in state:
@@ -950,13 +994,15 @@ def _restore_fused(model, description, tensors, encoder):
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
-# %% ../nbs/08_fusion.ipynb #535f0e5b
+# %% ../nbs/08_fusion.ipynb #ce725ade
 class MeanPredictor(PropertyModel):
     """Control: predicts each task's mean over the training labels, whatever the molecule."""
 
     def fit(self, table: MoleculeTable, split: Split) -> "MeanPredictor":
         """Take the mean of each task's training labels."""
-        _start_fit(self, table, split)
+        _check_fit(table, split)
+        self.tasks_ = table.tasks
+        self.seen_ = _seen_in(table, split)
         self.mean_ = np.nanmean(table.Y[split.train], axis=0)
         return self
 
@@ -972,7 +1018,7 @@ class MeanPredictor(PropertyModel):
         self.seen_ = tensors["seen"].numpy()
         self.mean_ = tensors["mean"].numpy()
 
-
+# %% ../nbs/08_fusion.ipynb #1a103f0f
 MODELS = {model.__name__: model for model in (SingleTask, MultiTask, UntrainedEncoders, FusedMultiTask, MeanPredictor)}
 
 
@@ -1004,7 +1050,7 @@ def load_model(
     config, tensors = read_model(path)
     return _rebuild(config["kind"], config, tensors, encoder)
 
-# %% ../nbs/08_fusion.ipynb #9bb9f7bf
+# %% ../nbs/08_fusion.ipynb #d7d5f4fd
 def score(
     y: np.ndarray,  # (n,) measured, original units
     y_hat: np.ndarray,  # (n,) predicted, original units
@@ -1015,7 +1061,7 @@ def score(
     r2 = r2_score(y, y_hat) if len(y) > 1 and np.ptp(y) > 0 else np.nan
     return {"MAE": mean_absolute_error(y, y_hat), "RMSE": root_mean_squared_error(y, y_hat), "R2": r2}
 
-# %% ../nbs/08_fusion.ipynb #b0b0059a
+# %% ../nbs/08_fusion.ipynb #3f23da58
 def compare(
     models: Mapping[str, PropertyModel],  # name -> model; unfitted ones are fitted here
     table: MoleculeTable,

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILION', 'SKY', 'PURPLE', 'GREY', 'PALETTE', 'MODEL_STYLES', 'CONFIG', 'SCALE',
-           'TWO_SIDED', 'model_style', 'label_text', 'block_style', 'describe', 'label_coverage',
+           'TWO_SIDED', 'MAP_SCALE', 'model_style', 'label_text', 'still', 'block_style', 'describe', 'label_coverage',
            'property_correlation', 'learning_curves', 'parity', 'error_by_task', 'error_against_labels',
            'parity_intervals', 'williams', 'leverage_bars', 'feature_leverage', 'mass_curve', 'removal_heatmap',
            'scree', 'cur_error', 'error_against_columns', 'leverage_against_importance', 'feature_card',
            'connection_heatmap', 'connection_network', 'transfer_heatmap', 'embedding_map']
 
-# %% ../nbs/11_plots.ipynb #d00b1bbb
+# %% ../nbs/11_plots.ipynb #b2d4710b
 import base64
 import html
 import math
@@ -34,7 +34,7 @@ from .core import check_number
 from .core import check_shape
 from .core import unknown_name
 
-# %% ../nbs/11_plots.ipynb #f743b5b5
+# %% ../nbs/11_plots.ipynb #43fee031
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 GREY = "#8A8A8A"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE)
@@ -71,7 +71,7 @@ def label_text(
     """Write a text so that plotly shows it letter by letter, and cut it where it is longer than `cap`."""
     return html.escape(_cut(text, cap)).replace("{", "&#123;").replace("$", "&#36;")
 
-# %% ../nbs/11_plots.ipynb #9286ea3f
+# %% ../nbs/11_plots.ipynb #0f852e65
 CONFIG = dict(responsive=True, displaylogo=False, showSendToCloud=False, plotlyServerURL="")  # for Plotly.newPlot
 _AXIS = dict(gridcolor="rgba(128,128,128,0.22)", zeroline=False, linecolor="rgba(128,128,128,0.6)", automargin=True)
 
@@ -81,8 +81,8 @@ pio.templates["fusionbook"] = go.layout.Template(
         paper_bgcolor="#ffffff",
         plot_bgcolor="rgba(0,0,0,0)",
         colorway=PALETTE,
-        xaxis=dict(_AXIS, title=dict(standoff=8)),
-        yaxis=dict(_AXIS, title=dict(standoff=8)),
+        xaxis=dict(_AXIS, title=dict(standoff=8, font=dict(size=14))),
+        yaxis=dict(_AXIS, title=dict(standoff=8, font=dict(size=14))),
         hoverlabel=dict(bgcolor="#1f2933", bordercolor="#8a8a8a", font=dict(color="#ffffff", size=13)),
         legend=dict(orientation="h", yanchor="bottom", y=1.0, x=0, xanchor="left"),
         modebar=dict(
@@ -105,13 +105,30 @@ def _finish(fig: go.Figure, height: int, text: str, **layout) -> go.Figure:
     """Apply the template and keep the sentence for `describe`; `height` in pixels, the width is that of the page."""
     return fig.update_layout(template="fusionbook", height=height, meta={"description": text}, **layout)
 
-# %% ../nbs/11_plots.ipynb #0d429d6d
+# %% ../nbs/11_plots.ipynb #ef63e76d
 def _menu(buttons: Sequence[dict], label: str) -> dict:
     """Lay out one drop-down menu above the drawing, dark on light in every theme."""
     font = dict(color="#222222", size=13)
     menu = dict(buttons=list(buttons), x=0, xanchor="left", y=1, yanchor="bottom", pad=dict(b=26, l=0))
     menu |= dict(bgcolor="#f2f5f7", bordercolor="#b8c2cc", font=font, direction="down", showactive=True, name=label)
     return menu
+
+
+def still(
+    fig: go.Figure,  # a figure of this module, or any other plotly figure
+) -> go.Figure:  # a copy
+    """Copy a figure for print or a picture file: a menu cannot be used there, so the choice it shows stands in its place."""
+    if not isinstance(fig, BaseFigure):
+        raise InputError(f"`fig` must be a plotly figure; got {type(fig).__name__}.")
+    copy = go.Figure(fig)
+    copy.layout.updatemenus = ()
+    for menu in fig.layout.updatemenus:
+        if menu.visible is False or not menu.buttons:
+            continue
+        text = ": ".join(filter(None, [menu.name, menu.buttons[menu.active or 0].label]))
+        place = dict(x=menu.x, y=menu.y, xanchor=menu.xanchor, yanchor=menu.yanchor, yshift=(menu.pad.b or 0) + 4)
+        copy.add_annotation(text=text, xref="paper", yref="paper", showarrow=False, **place)
+    return copy
 
 
 def _check_names(names: Sequence[str], t: int, parameter: str = "names") -> list[str]:
@@ -121,7 +138,7 @@ def _check_names(names: Sequence[str], t: int, parameter: str = "names") -> list
         raise InputError(f"`{parameter}` must hold {t} names, one for each column; got {len(found)}.")
     return found
 
-# %% ../nbs/11_plots.ipynb #05721bd8
+# %% ../nbs/11_plots.ipynb #aa40a0a1
 _PATTERNS = ("", "/", ".", "x", "-", "+")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -135,7 +152,7 @@ def block_style(
     symbol = _SYMBOLS[(number + turn) % 6]
     return dict(color=PALETTE[number % 6], pattern=_PATTERNS[turn], symbol=symbol, dash=_DASHES[turn])
 
-# %% ../nbs/11_plots.ipynb #a0dffa3d
+# %% ../nbs/11_plots.ipynb #3bd44811
 def describe(
     fig: go.Figure,  # a figure of this module, or any other plotly figure
 ) -> str:  # one paragraph
@@ -164,7 +181,7 @@ def describe(
     text += f"Named parts: {_sequence(named, 12)}. " if named else ""
     return text + "Its maker left no description."
 
-# %% ../nbs/11_plots.ipynb #5645f8a4
+# %% ../nbs/11_plots.ipynb #f88bea16
 def _plain(text: str | None) -> str:
     """Take the tags and entities out of a label of a figure."""
     return _cut(html.unescape(re.sub(r"<[^<>]*>", " ", text or "")), 120)
@@ -189,7 +206,7 @@ def _listed(names: Sequence[str], values: Sequence[float], form: str = "{:.3g}",
     numbers = [form.format(value) if math.isfinite(value) else "unknown" for value in values]
     return _sequence([f"{_cut(name)} {number}" for name, number in zip(names, numbers)], cap) or "none"
 
-# %% ../nbs/11_plots.ipynb #c33163c0
+# %% ../nbs/11_plots.ipynb #e173820d
 def _check_frame(frame: pd.DataFrame, columns: Sequence[str], name: str = "frame") -> pd.DataFrame:
     """Refuse what is no frame, is empty, lacks one of `columns`, or holds text where numbers belong."""
     if not isinstance(frame, pd.DataFrame):
@@ -222,7 +239,7 @@ def _unique(names: Sequence[object], name: str) -> list[str]:
         raise InputError(f"`{name}` holds the name {found[int(np.argmax(twice))]!r} twice.")
     return found
 
-# %% ../nbs/11_plots.ipynb #041d0c43
+# %% ../nbs/11_plots.ipynb #f437605d
 SCALE = ((0.0, "#fbf8ee"), (0.5, "#a9d0e4"), (1.0, "#3f93cb"))  # low to high
 TWO_SIDED = ((0.0, "#3f93cb"), (0.5, "#f8f6f0"), (1.0, "#e08a2e"))  # negative, zero, positive
 
@@ -265,7 +282,7 @@ def _cells(z: np.ndarray, hover: np.ndarray, low: float, high: float, colors: Se
         ygap=1,
     )
 
-# %% ../nbs/11_plots.ipynb #b7c520c8
+# %% ../nbs/11_plots.ipynb #e5cec815
 def _cell_axes(fig: go.Figure, rows: Sequence[str], columns: Sequence[str], **place) -> None:
     """Write the names beside the cells of a heatmap; the first row is on top."""
     cap = 18 if len(columns) > 4 else 22
@@ -292,7 +309,7 @@ def _square(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"`{name}` must have the same names in rows and columns; got {rows[:6]} and {columns[:6]}.")
     return np.column_stack([_column(frame, column, name) for column in frame]), rows
 
-# %% ../nbs/11_plots.ipynb #76d03fa1
+# %% ../nbs/11_plots.ipynb #2fa93cec
 def label_coverage(
     mask: np.ndarray,  # (n, t) bool, True = measured
     names: Sequence[str],  # t names
@@ -332,7 +349,7 @@ def label_coverage(
     text = _say_coverage(mask, [names[j] for j in order], order)
     return _finish(fig, max(300, 110 + 22 * t), text, barmode="stack", showlegend=len(fig.data) > 2, bargap=0.25)
 
-# %% ../nbs/11_plots.ipynb #966780dc
+# %% ../nbs/11_plots.ipynb #38cb0b01
 def _say_coverage(mask, names, order):
     """Say how many labels there are, by property and by molecule."""
     n, t = mask.shape
@@ -341,7 +358,7 @@ def _say_coverage(mask, names, order):
     text += f"Labels of each property, fewest first: {_listed(names, mask.sum(axis=0)[order], '{:,}')}. "
     return text + (f"A molecule has {own.min()} to {own.max()} labels, {own.mean():.1f} in the mean." if n else "")
 
-# %% ../nbs/11_plots.ipynb #54f67e2e
+# %% ../nbs/11_plots.ipynb #9c9d742f
 def property_correlation(
     Y: np.ndarray,  # (n, t) values, original units, NaN = unmeasured
     names: Sequence[str],  # t names
@@ -376,7 +393,7 @@ def _say_correlation(R, shared, names):
     text += f"Strongest pairs: {_sequence(shown, 5)}. " if shown else ""
     return text + f"{total - len(pairs)} of {total} pairs are left out: fewer than three molecules in common, or no spread."
 
-# %% ../nbs/11_plots.ipynb #5b8636dc
+# %% ../nbs/11_plots.ipynb #52dc3a83
 def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go.Figure, list[tuple[int, int]], int]:
     """Make a grid of small panels, three a row; return the figure, each panel's place, and the height in pixels."""
     columns = min(3, max(len(titles), 1))
@@ -394,7 +411,7 @@ def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go
     fig.update_annotations(font_size=13)
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))], height
 
-# %% ../nbs/11_plots.ipynb #35ce7eb3
+# %% ../nbs/11_plots.ipynb #ea702374
 def learning_curves(
     frames: Mapping[str, Sequence[pd.DataFrame]],  # model -> frames from History.to_frame, one a network
 ) -> go.Figure:
@@ -432,7 +449,7 @@ def learning_curves(
     legend = dict(y=1, yref="container", yanchor="top")
     return _finish(fig, height, _say_curves(tasks), legend=legend, margin=dict(t=66, b=60))
 
-# %% ../nbs/11_plots.ipynb #29fd7b5c
+# %% ../nbs/11_plots.ipynb #5dd605fd
 def _add_curve(fig, frame, task, model, number, legend, row, col):
     """Add one line and the dot at its lowest point."""
     style = model_style(model, number)
@@ -462,7 +479,7 @@ def _say_curves(tasks):
     text = f"Validation loss against the optimiser step, {len(tasks)} properties. "
     return text + (f"Lowest, which is the state kept: {_sequence(lows, 12)}." if lows else "No loss is a number.")
 
-# %% ../nbs/11_plots.ipynb #437e1218
+# %% ../nbs/11_plots.ipynb #92692b11
 def parity(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     predictions: Mapping[str, np.ndarray],  # model -> (n, t) predicted, original units
@@ -504,7 +521,7 @@ def parity(
     text = _say_parity(Y, arrays, names)
     return _finish(fig, height + 40, text, margin=dict(t=110, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #9c7e2326
+# %% ../nbs/11_plots.ipynb #3dfc8dae
 def _drawn_rows(y, max_points, rng):
     """Choose at most `max_points` measured rows."""
     rows = np.flatnonzero(np.isfinite(y))
@@ -531,7 +548,7 @@ def _add_points(fig, points, texts, model, number, n_models, row, col):
     fig.add_scatter(
         **points,
         mode="markers",
-        marker=dict(color=color, size=5, opacity=0.55),
+        marker=dict(color=color, size=5, opacity=0.7),
         text=texts,
         name=name,
         meta="molecule",
@@ -542,7 +559,7 @@ def _add_points(fig, points, texts, model, number, n_models, row, col):
         col=col,
     )
 
-# %% ../nbs/11_plots.ipynb #7f455f66
+# %% ../nbs/11_plots.ipynb #555ae870
 def _parity_titles(Y, arrays, names):
     """Write each model's panel titles: the property and the model's mean absolute error."""
     titles = {}
@@ -585,7 +602,7 @@ def _say_parity(Y, arrays, names):
         text += f" Mean absolute error of {_cut(model)}: {_listed(names, mae)}."
     return text
 
-# %% ../nbs/11_plots.ipynb #aa65107f
+# %% ../nbs/11_plots.ipynb #6cbd64c7
 _COMPARED = ("task", "model", "n_train", "MAE", "MAE / sd")
 
 
@@ -598,7 +615,7 @@ def _check_compared(frame: pd.DataFrame) -> None:
         task, model = frame.loc[frame.duplicated(["task", "model"]), ["task", "model"]].iloc[0]
         raise InputError(f"The comparison holds model {model!r} twice for task {task!r}.")
 
-# %% ../nbs/11_plots.ipynb #8433843f
+# %% ../nbs/11_plots.ipynb #656104fe
 def error_by_task(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd, and unit if known
 ) -> go.Figure:
@@ -641,7 +658,7 @@ def _say_errors(frame):
     text += f"Mean over the properties: {_listed(wide.columns, wide.mean())}. "
     return text + f"Number of properties on which a model errs least: {_listed(best.index, best)}."
 
-# %% ../nbs/11_plots.ipynb #c17be338
+# %% ../nbs/11_plots.ipynb #dc458b1b
 def _log_axis(fig, axis, values):
     """Make an axis logarithmic, with a few round ticks written out."""
     values = np.asarray(values, dtype=float)
@@ -658,7 +675,7 @@ def _log_axis(fig, axis, values):
     about = dict(type="log", tickvals=ticks, ticktext=texts, range=[math.log10(low), math.log10(high)])
     (fig.update_xaxes if axis == "x" else fig.update_yaxes)(**about)
 
-# %% ../nbs/11_plots.ipynb #15c5f2ad
+# %% ../nbs/11_plots.ipynb #93624993
 def error_against_labels(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd
     relative_to: str | None = None,  # a model: errors as a multiple of its error; None: in standard deviations
@@ -697,7 +714,7 @@ def error_against_labels(
     fig.update_yaxes(title_text=title)
     return _finish(fig, 400, _say_labels(shown, labels, relative_to))
 
-# %% ../nbs/11_plots.ipynb #b5f0a32b
+# %% ../nbs/11_plots.ipynb #5cc31730
 def _say_labels(values, labels, relative_to):
     """Say each model's median error, and what it is where labels are few and where they are many."""
     what = "in standard deviations" if relative_to is None else f"as a multiple of the error of {_cut(relative_to)}"
@@ -709,7 +726,7 @@ def _say_labels(values, labels, relative_to):
         text += f" and {own[many].mean():.3g} with the most."
     return text
 
-# %% ../nbs/11_plots.ipynb #5dda0462
+# %% ../nbs/11_plots.ipynb #5a85609c
 def parity_intervals(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     Y_hat: np.ndarray,  # (n, t) predicted, original units
@@ -749,7 +766,7 @@ def parity_intervals(
     _shared_titles(fig, "measured", "predicted, with interval")
     return _intervals_layout(fig, height, names, complete, inside, level)
 
-# %% ../nbs/11_plots.ipynb #e6f87bbb
+# %% ../nbs/11_plots.ipynb #f4d28e07
 def _add_intervals(fig, own, ids, legend, row, col):
     """Add one panel's line of right predictions, its intervals and its points."""
     y, y_hat, low, high, inside = own
@@ -780,10 +797,10 @@ def _intervals_layout(fig, height, names, complete, inside, level):
     text = f"Predictions with intervals against measured values of {len(names)} properties. Share of the measured values "
     text += f"that lie in their interval{asked}: {_listed(names, share, '{:.1%}')}. "
     text += f"Values compared: {_listed(names, counts, '{:,}')}."
-    legend = dict(y=1, yref="container", yanchor="top", title=dict(text=f"interval{asked} ", font_size=13))
+    legend = dict(y=0.985, yref="container", yanchor="top", title=dict(text=f"interval{asked} ", font_size=13))
     return _finish(fig, height + 20, text, legend=legend, margin=dict(t=90, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #04371bc2
+# %% ../nbs/11_plots.ipynb #14d1d330
 _PARTS = {"train": (BLUE, "circle"), "valid": (SKY, "square"), "test": (ORANGE, "diamond")}
 
 
@@ -820,10 +837,10 @@ def williams(
         color, symbol = _PARTS.get(part, (block_style(number + 3)["color"], block_style(number + 3)["symbol"]))
         hover = f"{label_text(part)}<br>leverage %{{x:.3g}}<br>residual %{{y:.2f}} standard deviations<extra></extra>"
         fig.add_scatter(x=leverage[rows], y=residual[rows], mode="markers", name=label_text(part), meta="molecule",
-                        marker=dict(color=color, symbol=symbol, size=6, opacity=0.7), customdata=ids[rows], hovertemplate=hover)
+                        marker=dict(color=color, symbol=symbol, size=6, opacity=0.85), customdata=ids[rows], hovertemplate=hover)
     return _williams_layout(fig, leverage, residual, limit[0], parts)
 
-# %% ../nbs/11_plots.ipynb #afb31a9a
+# %% ../nbs/11_plots.ipynb #1e5accaa
 def _part_order(parts):
     """List the parts that occur: train, valid and test first."""
     found = dict.fromkeys(parts)
@@ -855,7 +872,7 @@ def _williams_layout(fig, leverage, residual, limit, parts):
     text += f"{(~drawn).sum():,} molecules without residual or leverage are not drawn."
     return _finish(fig, 420, text)
 
-# %% ../nbs/11_plots.ipynb #998e2018
+# %% ../nbs/11_plots.ipynb #eca77866
 def leverage_bars(
     frame: pd.DataFrame,  # index block; columns mass, low, high, share, columns, expected
     *,
@@ -894,7 +911,7 @@ def leverage_bars(
     _block_rows(fig, [names[i] for i in order], "leverage mass (dimensions)")
     return _finish(fig, 120 + 27 * max(len(names), 3), _say_mass(names, mass, low, high, share, expected), margin=dict(r=48))
 
-# %% ../nbs/11_plots.ipynb #f54cf033
+# %% ../nbs/11_plots.ipynb #5b56301e
 def _add_segments(fig, place, low, high, name):
     """Draw horizontal intervals, dark with a light rim, so that they are seen on bars and pages of any colour."""
     known = np.isfinite(low) & np.isfinite(high)
@@ -928,7 +945,7 @@ def _say_mass(names, mass, low, high, share, expected):
     text += f"Interval above the mass expected from the number of columns: {_sequence(above, 16) or 'none'}; "
     return text + f"below it: {_sequence(below, 16) or 'none'}."
 
-# %% ../nbs/11_plots.ipynb #8996634b
+# %% ../nbs/11_plots.ipynb #4fbf1c38
 def feature_leverage(
     scores: pd.DataFrame,  # columns column (in the fused matrix), block, feature (in the block), leverage
     *,
@@ -962,7 +979,7 @@ def feature_leverage(
         start += len(rows) + max(1, len(scores) // 80)
     return _scores_layout(fig, names, blocks, leverage, middles, marks, start)
 
-# %% ../nbs/11_plots.ipynb #39c92e4f
+# %% ../nbs/11_plots.ipynb #c59fdf48
 def _add_scores(fig, x, y, numbers, name, number):
     """Add one block's sorted scores as an area, with dots where there are few."""
     style = block_style(number)
@@ -1007,7 +1024,7 @@ def _half(scores):
     """Count the highest scores that together hold half of their sum."""
     return int(np.searchsorted(np.cumsum(np.sort(scores)[::-1]), 0.5 * scores.sum() * (1 - 1e-12))) + 1
 
-# %% ../nbs/11_plots.ipynb #e882a601
+# %% ../nbs/11_plots.ipynb #2bfad614
 def _spread(values: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Move sorted `values` as little as needed to stand `gap` apart within [low, high]."""
     places = np.array(values, dtype=np.float64)
@@ -1034,7 +1051,7 @@ def _end_labels(fig, names, values, y_range, height):
     fig.update_layout(shapes=[*fig.layout.shapes, *shapes], annotations=[*fig.layout.annotations, *notes])
     return 44 + 7 * max((len(_cut(name, 18)) for name in names), default=0)
 
-# %% ../nbs/11_plots.ipynb #133692cc
+# %% ../nbs/11_plots.ipynb #77bb251c
 def mass_curve(
     curve: pd.DataFrame,  # index: rank k; one column a block: its leverage mass at that k
     *,
@@ -1072,18 +1089,20 @@ def mass_curve(
     right = _end_labels(fig, names, shown[-1], y_range, height - 90)
     return _finish(fig, height, _say_curve(names, ranks, mass), showlegend=False, margin=dict(r=right))
 
-# %% ../nbs/11_plots.ipynb #a901efe2
+# %% ../nbs/11_plots.ipynb #901fb64f
 def _rank_axis(fig, ranks, wide, k):
     """Label the axis of ranks, logarithmic where they differ much, and mark the chosen one."""
-    fig.update_xaxes(title_text="rank k", range=[ranks[0], ranks[-1]] if len(ranks) > 1 else None)
+    fig.update_xaxes(title_text="rank k")
     if wide:
         _log_axis(fig, "x", ranks)
-        fig.update_xaxes(range=[math.log10(ranks[0]), math.log10(ranks[-1])])
+    ends = np.log10(ranks[[0, -1]]) if wide else ranks[[0, -1]]
+    if len(ranks) > 1:
+        fig.update_xaxes(range=[ends[0] - 0.02 * np.ptp(ends), ends[1]])  # the first markers stay clear of the tick labels
     if k is not None:
         fig.add_vline(x=k, line=dict(color="rgba(128,128,128,0.95)", dash="dash", width=1.2))
         place = math.log10(k) if wide else k
         left = place > np.mean(fig.layout.xaxis.range or [place])
-        fig.add_annotation(text=f"k = {k:,.4g}", x=place, y=1, yref="paper", yanchor="top",
+        fig.add_annotation(text=f"k = {k:,.4g}", x=place, y=1, yref="paper", yanchor="bottom",
                            xanchor="right" if left else "left", showarrow=False)
 
 
@@ -1095,7 +1114,7 @@ def _say_curve(names, ranks, mass):
         text += f" At k = {ranks[i]:,.4g}: {_listed([names[j] for j in order], mass[i, order])}."
     return text
 
-# %% ../nbs/11_plots.ipynb #3553b659
+# %% ../nbs/11_plots.ipynb #b6ae9e0a
 def removal_heatmap(
     removal: pd.DataFrame,  # names by names: growth of the row block's mass when the column block is removed
 ) -> go.Figure:
@@ -1126,7 +1145,7 @@ def removal_heatmap(
     layout = dict(plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=66))
     return _finish(fig, _cell_height(len(names)), text, **layout)
 
-# %% ../nbs/11_plots.ipynb #41ee876a
+# %% ../nbs/11_plots.ipynb #2961d9ec
 def scree(
     explained: np.ndarray,  # (d,) share of the variance of each component, largest first
     *,
@@ -1155,13 +1174,13 @@ def scree(
                         marker=dict(size=5), hovertemplate="component %{x}<br>%{y:.3%} of the variance<extra></extra>")
     return _scree_layout(fig, explained, total, k)
 
-# %% ../nbs/11_plots.ipynb #227c982c
+# %% ../nbs/11_plots.ipynb #9f4faf58
 def _scree_layout(fig, explained, total, k):
     """Label the two panels, mark the chosen k, and write the description."""
     fig.update_xaxes(title_text="component", nticks=5)
     fig.update_xaxes(title_text="k", col=2)
     ticks = [10.0**p for p in range(-9, 1)]
-    fig.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:.7%}".rstrip("0%").rstrip(".") + " %" for tick in ticks], col=1)
+    fig.update_yaxes(type="log", tickvals=ticks, ticktext=[f"{tick:.7%}".rstrip("0%").rstrip(".") + "%" for tick in ticks], col=1)
     fig.update_yaxes(range=[math.log10(max(explained[explained > 0].min(initial=1.0) / 1.5, 1e-9)), 0.05], col=1)
     fig.update_yaxes(title_text="share of the variance", col=1)
     fig.update_yaxes(tickformat=".0%", range=[0, 1.03], col=2)
@@ -1178,7 +1197,7 @@ def _scree_layout(fig, explained, total, k):
     text += f" The chosen k = {k:,} holds {total[k - 1]:.2%}." if k is not None else ""
     return _finish(fig, 340, text + f" All shown hold {total[-1]:.2%}.")
 
-# %% ../nbs/11_plots.ipynb #2ce4a941
+# %% ../nbs/11_plots.ipynb #aa494b02
 _HOWS = {"leverage": 0, "cur": 0, "top": 1, "greedy": 2, "deim": 5, "pca": 4}
 
 
@@ -1222,7 +1241,7 @@ def _say_lines(summary):
         parts.append(f"{_cut(how)}: {' and '.join(ends)} columns")
     return _sequence(parts, 12)
 
-# %% ../nbs/11_plots.ipynb #deaf223a
+# %% ../nbs/11_plots.ipynb #5dc39eaf
 def cur_error(
     frame: pd.DataFrame,  # columns how, n_columns, error, optimal_error; several rows (seeds) a point make a band
 ) -> go.Figure:
@@ -1261,7 +1280,7 @@ def _columns_axis(fig, sizes):
         _log_axis(fig, "x", sizes)
     fig.update_xaxes(title_text="number of columns kept")
 
-# %% ../nbs/11_plots.ipynb #f9a22578
+# %% ../nbs/11_plots.ipynb #a225e44d
 def error_against_columns(
     frame: pd.DataFrame,  # columns how, n_columns, error; how "all" is drawn as a line across
     *,
@@ -1294,7 +1313,7 @@ def error_against_columns(
     fig.update_yaxes(title_text=label_text(title), range=[0, 1.06 * max(own["error"].max(), 1e-9)])
     return _finish(fig, 380, f"Error of the model ({_cut(title)}) against the number of columns it is given, mean over repeats. {_say_lines(summary)}.")
 
-# %% ../nbs/11_plots.ipynb #17fd812e
+# %% ../nbs/11_plots.ipynb #73bb5c8a
 _SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0),
           "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1)}
 
@@ -1341,13 +1360,21 @@ def _outside(box, canvas):
     area = (box[2] - box[0]) * (box[3] - box[1])
     return area - _overlap(box, np.array([[0.0, 0.0, *canvas]]))[0]
 
-# %% ../nbs/11_plots.ipynb #c9a25411
+
+def _crowded(xy: np.ndarray, texts: Sequence[str], size: float, sides: Sequence[str]) -> bool:
+    """Do two labels cover each other by more than a third of a letter's place, in spite of the chosen sides?"""
+    boxes = np.array([_label_box(*point, size, text, *_SIDES[side]) for point, text, side in zip(xy, texts, sides)])
+    return any((_overlap(box, boxes[i + 1 :]) > 40).any() for i, box in enumerate(boxes))
+
+# %% ../nbs/11_plots.ipynb #3f986ba9
 def leverage_against_importance(
     frame: pd.DataFrame,  # columns block, leverage, importance; and feature, if a row is a feature
     *,
     title: str = "predictive importance",  # what the importance is, with its unit
 ) -> go.Figure:
     """Draw leverage against predictive importance, a marker a block (named beside it) or a learned feature.
+
+    Where names would cover each other they go into a legend.
 
     Raises
     ------
@@ -1362,20 +1389,22 @@ def leverage_against_importance(
     canvas = (510.0, 340.0)
     ends = [[one.min() - 0.08 * (np.ptp(one) or 1), one.max() + 0.08 * (np.ptp(one) or 1)] for one in (x, y)]
     pixels = [(one - a) / (b - a) * length for one, (a, b), length in zip((x, y), ends, canvas)]
-    sides = _label_places(np.column_stack(pixels), [_cut(name, 18) for name in names], np.full(len(x), 10.0), canvas) if single else None
+    pixels, labels = np.column_stack(pixels), [_cut(name, 18) for name in names]
+    sides = _label_places(pixels, labels, np.full(len(x), 10.0), canvas) if single else [None] * len(names)
+    beside = single and not _crowded(pixels, labels, 10.0, sides)
     fig = go.Figure()
     for number, name in enumerate(names):
         rows, style = np.flatnonzero(blocks == name), block_style(number)
         texts = [label_text(name, 18)] if single else [f"feature {one}" for one in frame["feature"].iloc[rows]]
         hover = f"<b>{label_text(name)}</b><br>{'' if single else '%{text}<br>'}leverage %{{x:.3g}}<br>importance %{{y:.3g}}<extra></extra>"
-        fig.add_scatter(x=x[rows], y=y[rows], mode="markers+text" if single else "markers", hovertemplate=hover,
+        fig.add_scatter(x=x[rows], y=y[rows], mode="markers+text" if beside else "markers", hovertemplate=hover,
                         text=[label_text(text) if not single else text for text in texts], name=label_text(name, 18),
                         marker=dict(color=style["color"], symbol=style["symbol"], size=10 if single else 6),
-                        textposition=sides[number] if single else None)
-    return _importance_layout(fig, names, blocks, x, y, ends, title, single)
+                        textposition=sides[number])
+    return _importance_layout(fig, names, blocks, x, y, ends, title, single, beside)
 
-# %% ../nbs/11_plots.ipynb #75ef4212
-def _importance_layout(fig, names, blocks, x, y, ends, title, single):
+# %% ../nbs/11_plots.ipynb #17ba6c15
+def _importance_layout(fig, names, blocks, x, y, ends, title, single, beside):
     """Label the axes, write the rank correlation into the figure and into its description."""
     ranks = pd.DataFrame({"x": x, "y": y}).rank()
     rho = ranks["x"].corr(ranks["y"]) if len(x) > 2 and ranks["x"].nunique() > 1 and ranks["y"].nunique() > 1 else np.nan
@@ -1393,20 +1422,21 @@ def _importance_layout(fig, names, blocks, x, y, ends, title, single):
         best = np.argsort(-y, kind="stable")[:5]
         text += "Most important: " + _sequence([f"{_cut(blocks[i])} {y[i]:.3g} (leverage {x[i]:.3g})" for i in best], 5) + "."
     legend = dict(orientation="v", x=1.02, y=1, yanchor="top")
-    return _finish(fig, 430, text, showlegend=not single, legend=legend, margin=dict(t=50))
+    return _finish(fig, max(430, 0 if beside else 90 + 20 * len(names)), text, showlegend=not beside, legend=legend, margin=dict(t=50))
 
-# %% ../nbs/11_plots.ipynb #7286a064
+# %% ../nbs/11_plots.ipynb #af86f86a
 def feature_card(
     molecules: pd.DataFrame,  # columns svg, value; kind ("most" or "least"; else all most); smiles for the description
     correlations: pd.DataFrame | None = None,  # columns what, kind ("property" or "descriptor"), pearson, n
     *,
     title: str = "",  # e.g. the block and the number of the feature
     verdict: str = "",  # one sentence below the title
-    note: str = "",  # what the colours in the drawings mean, below them
+    note: str = "",  # what the colours in the drawings mean; stands below them
 ) -> go.Figure:
-    """Compose drawn molecules with their values (unitless), and beside them the feature's correlations.
+    """Compose drawn molecules with their values (unitless), and below them the feature's correlations.
 
-    Draws the first six molecules of each kind and the ten strongest correlations.
+    Draws the first six molecules of each kind, two pictures a row: the highest values on the left, the lowest on the
+    right. Then the ten strongest correlations. Pictures of 320 x 260 pixels, which `FeatureCard.svgs` makes, fit best.
 
     Raises
     ------
@@ -1415,25 +1445,23 @@ def feature_card(
     """
     groups = _kinds(_check_frame(molecules, ("svg", "value"), "molecules"))
     bars = _strongest(correlations)
-    most, width = (3, 0.56) if len(bars) else (5, 1.0)
-    columns = min(most, max(2, *(len(own) for _, own in groups), 2))
-    step = min(190, 560 * width / columns * 0.95 + 18)  # pixels from one row of pictures to the next
     lines = [f"<b>{label_text(title, 70)}</b>"] if title else []
     lines += [label_text(line, 90) for line in textwrap.wrap(_cut(verdict, 300), 84)]
-    rows = sum(math.ceil(len(own) / columns) for _, own in groups)
-    body = round(max(step * rows + 26 * len(groups), 36 * len(bars) + 60))
+    below = [label_text(line, 90) for line in textwrap.wrap(_cut(note, 160), 84)]
+    rows = max(len(own) for _, own in groups) if len(groups) > 1 else math.ceil(len(groups[0][1]) / 2)
+    pictures, chart = 24 + _CARD_STEP * rows, 24 * len(bars)
+    body = pictures + 18 * len(below) + (chart + 44 if chart else 0) + 8
     fig = go.Figure(go.Bar(x=[], y=[], showlegend=False))
-    notes = _add_pictures(fig, groups, columns, width, step / body, body)
-    above = dict(x=0, y=1, xref="paper", yref="paper", yanchor="bottom", xanchor="left", yshift=10, align="left", showarrow=False)
-    notes.append(dict(above, text="<br>".join(lines)))
-    below = "<br>".join(label_text(line, 90) for line in textwrap.wrap(_cut(note, 160), 44 if len(bars) else 84))
-    notes.append(dict(above, text=below, y=0, yanchor="top", yshift=-4, font=dict(size=12)))
+    notes = _add_pictures(fig, groups, body)
+    beside = dict(x=0, xref="paper", yref="paper", xanchor="left", align="left", showarrow=False)
+    notes.append(dict(beside, text="<br>".join(lines), y=1, yanchor="bottom", yshift=10))
+    notes.append(dict(beside, text="<br>".join(below), y=1 - pictures / body, yanchor="top", font=dict(size=12)))
     fig.update_layout(annotations=notes)
-    _add_correlations(fig, bars, width)
-    text = _say_card(groups, bars, title, verdict)
-    return _finish(fig, body + 74 + 18 * len(lines), text, margin=dict(l=12, r=12, t=24 + 18 * len(lines), b=50))
+    _add_correlations(fig, bars, chart / body)
+    top, bottom = 24 + 18 * len(lines), 50 if chart else 12
+    return _finish(fig, body + top + bottom, _say_card(groups, bars, title, verdict), margin=dict(l=12, r=12, t=top, b=bottom))
 
-# %% ../nbs/11_plots.ipynb #dc055895
+# %% ../nbs/11_plots.ipynb #198d7264
 def _kinds(molecules):
     """Part the molecules into those with the highest and those with the lowest values, up to six each."""
     kind = molecules["kind"].astype(str).to_numpy() if "kind" in molecules else np.full(len(molecules), "most")
@@ -1442,7 +1470,7 @@ def _kinds(molecules):
     headings = {"most": "highest values", "least": "lowest values"}
     return [(heading, molecules[kind == one].iloc[:6]) for one, heading in headings.items() if (kind == one).any()]
 
-# %% ../nbs/11_plots.ipynb #7fbac46a
+# %% ../nbs/11_plots.ipynb #1e37e6f7
 def _svg_address(svg: object, row: object) -> str:
     """Turn SVG text into a data: address; refuse what is no drawing."""
     text = svg if isinstance(svg, str) else ""
@@ -1452,27 +1480,28 @@ def _svg_address(svg: object, row: object) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode()
 
 
-def _add_pictures(fig, groups, columns, width, step, body):
-    """Place the drawings on white cards, up to five a row; return headings and values as annotations."""
+_CARD_STEP = 264  # pixels from one row of pictures to the next
+
+
+def _add_pictures(fig, groups, body):
+    """Place the drawings on white cards, two a row, a column for each kind; return headings and values as annotations."""
     images, cards, notes = [], [], []
-    y, size = 1.0, width / columns
     paper = dict(xref="paper", yref="paper")
-    for heading, own in groups:
-        notes.append(dict(paper, text=heading, x=0, y=y, xanchor="left", yanchor="top", showarrow=False))
-        y -= 24 / body
+    for column, (heading, own) in enumerate(groups):
+        notes.append(dict(paper, text=heading, x=0.5 * column, y=1, xanchor="left", yanchor="top", showarrow=False))
         for i, value in enumerate(_column(own, "value", "molecules", finite=True)):
-            left, upper = (i % columns) * size, y - (i // columns) * step
-            box = dict(x0=left + 0.006, x1=left + size - 0.006, y0=upper - step + 22 / body, y1=upper)
+            row, side = (i, column) if len(groups) > 1 else divmod(i, 2)
+            left, upper = 0.503 * side, 1 - (24 + _CARD_STEP * row) / body
+            box = dict(x0=left, x1=left + 0.497, y0=upper - (_CARD_STEP - 24) / body, y1=upper)
             cards.append(dict(paper, **box, type="rect", fillcolor="#ffffff", line=dict(color="#b8c2cc", width=1), layer="below"))
-            place = dict(x=box["x0"] + 0.004, y=upper - 1 / body, sizex=size - 0.02, sizey=step - 24 / body)
+            place = dict(x=left + 0.004, y=upper - 2 / body, sizex=0.489, sizey=(_CARD_STEP - 28) / body)
             images.append(dict(paper, **place, source=_svg_address(own["svg"].iloc[i], own.index[i]), sizing="contain", layer="above"))
-            notes.append(dict(paper, text=f"{value:.3g}".replace("-", "−"), x=left + size / 2, y=box["y0"], xanchor="center", yanchor="top",
+            notes.append(dict(paper, text=f"{value:.3g}".replace("-", "−"), x=left + 0.2485, y=box["y0"], xanchor="center", yanchor="top",
                               showarrow=False, font_size=12, borderpad=0))
-        y -= math.ceil(len(own) / columns) * step + 2 / body
     fig.update_layout(images=images, shapes=cards)
     return notes
 
-# %% ../nbs/11_plots.ipynb #ec8d8e8b
+# %% ../nbs/11_plots.ipynb #b3905e03
 def _strongest(correlations: pd.DataFrame | None) -> pd.DataFrame:
     """Check the correlations and return the ten strongest, the strongest first."""
     if correlations is None or not len(correlations):
@@ -1485,9 +1514,9 @@ def _strongest(correlations: pd.DataFrame | None) -> pd.DataFrame:
     return correlations.iloc[known[np.argsort(-np.abs(r[known]), kind="stable")][:10]]
 
 
-def _add_correlations(fig, bars, width):
-    """Draw correlation bars to the right of the pictures, each with its name above it."""
-    fig.update_yaxes(visible=False, range=[-0.7, max(len(bars), 1) - 0.3])
+def _add_correlations(fig, bars, share):
+    """Draw correlation bars below the pictures, in the lower `share` of the figure, each with its name on the left."""
+    fig.update_yaxes(visible=False, range=[-0.6, max(len(bars), 1) - 0.4], domain=[0, max(share, 0.01)])
     fig.update_xaxes(visible=bool(len(bars)))
     if not len(bars):
         return
@@ -1497,15 +1526,15 @@ def _add_correlations(fig, bars, width):
         if not own.any():
             continue
         hover = [f"{label_text(what)}<br>r = {r:.3f} over {n:,} molecules" for what, r, n in bars.loc[own, ["what", "pearson", "n"]].to_numpy()]
-        fig.add_bar(x=bars.loc[own, "pearson"].to_numpy(dtype=float), y=place[own] - 0.2, orientation="h", width=0.36, name=kind,
+        fig.add_bar(x=bars.loc[own, "pearson"].to_numpy(dtype=float), y=place[own], orientation="h", width=0.62, name=kind,
                     marker=dict(color=color, pattern_shape=pattern), hovertext=hover, hovertemplate="%{hovertext}<extra></extra>")
-    above = dict(x=0, xref="x domain", yref="y", xanchor="left", showarrow=False, font=dict(size=12))
-    notes = [dict(above, text=f"{label_text(what, 22)} {f'{r:.2f}'.replace('-', '−')}", y=y + 0.22)
+    beside = dict(x=0.38, xref="paper", yref="y", xanchor="right", showarrow=False, font=dict(size=12))
+    notes = [dict(beside, text=f"{label_text(what, 26)} {f'{r:.2f}'.replace('-', '−')}", y=y)
              for y, what, r in zip(place, bars["what"], bars["pearson"])]
     fig.update_layout(annotations=[*fig.layout.annotations, *notes])
-    fig.update_xaxes(domain=[width + 0.05, 1], range=[-1.02, 1.02], tickvals=[-1, 0, 1], title_text="Pearson correlation",
+    fig.update_xaxes(domain=[0.4, 1], range=[-1.02, 1.02], tickvals=[-1, -0.5, 0, 0.5, 1], title_text="Pearson correlation",
                      zeroline=True, zerolinecolor="rgba(128,128,128,0.9)")
-    fig.update_layout(legend=dict(x=width + 0.05, y=1, yanchor="bottom"), barmode="overlay")
+    fig.update_layout(legend=dict(x=0.4, y=share, yanchor="bottom"), barmode="overlay")
 
 
 def _say_card(groups, bars, title, verdict):
@@ -1517,7 +1546,7 @@ def _say_card(groups, bars, title, verdict):
     shown = [f"{_cut(what)} {r:.2f} ({n:,} molecules)" for what, r, n in bars[["what", "pearson", "n"]].to_numpy()]
     return text + (f"Strongest correlations: {_sequence(shown, 10)}." if shown else "No correlations are shown.")
 
-# %% ../nbs/11_plots.ipynb #5c943e11
+# %% ../nbs/11_plots.ipynb #c497f506
 def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarray:
     """Order names so that close ones are neighbours (average linkage); `value` is (b, b), NaN counts as far."""
     if len(value) < 3:
@@ -1534,7 +1563,7 @@ def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarr
     tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
     return hierarchy.leaves_list(tree)
 
-# %% ../nbs/11_plots.ipynb #f4f64dbc
+# %% ../nbs/11_plots.ipynb #ce894e17
 _LAYERS = {"value": "value", "low": "interval, lower end", "high": "interval, upper end", "null": "permutation null",
            "floor": "untrained floor", "ceiling": "ceiling (another seed)"}
 
@@ -1571,7 +1600,7 @@ def _not_cleared(layers: dict[str, np.ndarray], higher_is_closer: bool) -> np.nd
             weak |= end <= layers[name] if higher_is_closer else end >= layers[name]
     return weak & ~np.eye(len(value), dtype=bool)
 
-# %% ../nbs/11_plots.ipynb #b80b5084
+# %% ../nbs/11_plots.ipynb #d4b5c71c
 def connection_heatmap(
     frame: pd.DataFrame,  # tidy: source, target, value, and any of low, high, null, floor, ceiling; or names by names
     *,
@@ -1607,7 +1636,7 @@ def connection_heatmap(
                         name="does not clear floor and null", showlegend=True)
     return _connection_layout(fig, layers, names, weak, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #6c339b5d
+# %% ../nbs/11_plots.ipynb #46990c08
 def _connection_hover(layers, names, weak, measure):
     """Write each pair's numbers for the hover text."""
     shown = [label_text(name) for name in names]
@@ -1637,7 +1666,7 @@ def _connection_layout(fig, layers, names, weak, measure, higher):
     tested = [text for name, text in (("floor", "the untrained floor"), ("null", "the permutation null")) if name in layers]
     text += f"{weak.sum()} of {len(off)} directed pairs do not clear {' and '.join(tested)}." if tested else "No floor or null was given."
     margin = dict(t=96 if len(buttons) > 1 else 66)
-    menus = [_menu(buttons, "layer") | dict(pad=dict(b=34))] if len(buttons) > 1 else []
+    menus = [_menu(buttons, "shown") | dict(pad=dict(b=34))] if len(buttons) > 1 else []
     legend = dict(x=0, y=1, yanchor="bottom", font_size=12)
     back = "rgba(128,128,128,0.25)"
     return _finish(fig, _cell_height(len(names)) + 30, text, updatemenus=menus, legend=legend, margin=margin, plot_bgcolor=back)
@@ -1649,7 +1678,7 @@ def _with_interval(layers, i, j):
     interval = f" ({ends[0]:.3g} to {ends[1]:.3g})" if len(ends) == 2 and np.isfinite(ends).all() else ""
     return f"{layers['value'][i, j]:.3g}{interval}"
 
-# %% ../nbs/11_plots.ipynb #9a289d94
+# %% ../nbs/11_plots.ipynb #49ace944
 def connection_network(
     nodes: pd.DataFrame,  # columns name, x, y, and mass (area of the circle; NaN: all alike)
     edges: pd.DataFrame,  # columns source, target, value, and any of low, high, floor, null; may be empty
@@ -1693,7 +1722,7 @@ def connection_network(
     fig.update_yaxes(scaleanchor="x")
     return _network_layout(fig, names, mass, links, notes, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #4adb7942
+# %% ../nbs/11_plots.ipynb #900ca12b
 def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.DataFrame:
     """Check the edges, join equal ones there and back, and give each a width in pixels."""
     if not isinstance(edges, pd.DataFrame):
@@ -1722,7 +1751,7 @@ def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.
     links["width"] = 1.5 + 5.5 * ((close - close.min()) / spread if spread > 1e-12 else 0.5)
     return links
 
-# %% ../nbs/11_plots.ipynb #80220c75
+# %% ../nbs/11_plots.ipynb #889638b3
 def _smallest_distance(points):
     """Distance of the two nearest of some points (m, 2); infinite for one point."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
@@ -1752,7 +1781,7 @@ def _draw_links(fig, links, names, xy, pixels, size, scale, measure):
                         hovertext=texts, hovertemplate="%{hovertext}<extra></extra>", showlegend=False, name="connections")
     return notes
 
-# %% ../nbs/11_plots.ipynb #f18f9bfb
+# %% ../nbs/11_plots.ipynb #c357b18b
 def _draw_nodes(fig, names, xy, mass, size, sides):
     """Draw the circles and their names."""
     texts = [f"{label_text(name)}<br>leverage mass {value:.3g}" for name, value in zip(names, mass)]
@@ -1782,7 +1811,7 @@ def _network_layout(fig, names, mass, links, notes, measure, higher):
     text += f" Leverage mass: {_listed(names, mass)}." if np.isfinite(mass).any() else ""
     return _finish(fig, 470, text, annotations=[*notes, below], margin=dict(l=16, r=16, t=16, b=44))
 
-# %% ../nbs/11_plots.ipynb #d667fe62
+# %% ../nbs/11_plots.ipynb #d3455043
 def transfer_heatmap(
     r2: pd.DataFrame,  # rows: blocks, columns: properties; R2 of a linear probe on held-out molecules
     correlation: pd.DataFrame,  # properties by properties: correlation of the values
@@ -1808,7 +1837,7 @@ def transfer_heatmap(
     at = [names.index(task) for task in tasks]
     C = C[np.ix_(at, at)]
     stacked = len(tasks) > 4
-    fig, height = _two_panels(len(blocks), len(tasks), stacked)
+    fig, height = _two_panels(len(blocks), len(tasks), stacked, max(map(len, tasks)))
     counts = {} if n_test is None else dict(n_test)
     hover = [[f"from the space of {label_text(block)}<br>to {label_text(task)}<br>R2 = {R[i, j]:.3g}"
               + (f"<br>{counts[task]:,} molecules" if task in counts else "") for j, task in enumerate(tasks)] for i, block in enumerate(blocks)]
@@ -1822,13 +1851,16 @@ def transfer_heatmap(
         _cell_axes(fig, rows, tasks, **where)
     return _finish(fig, height, _say_transfer(R, C, blocks, tasks), plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=70))
 
-# %% ../nbs/11_plots.ipynb #ccb35bfb
-def _two_panels(b, t, stacked):
-    """Make two heatmap panels, side by side or one below the other; return the figure and its height in pixels."""
+# %% ../nbs/11_plots.ipynb #3d862fb3
+def _two_panels(b, t, stacked, longest):
+    """Make two heatmap panels, side by side or one below the other; return the figure and its height in pixels.
+
+    Between the latter is room for slanted names of up to `longest` letters.
+    """
     if not stacked:
         return make_subplots(1, 2, horizontal_spacing=0.24), max(330, 190 + 36 * max(b, t))
     high = (max(5, b) * 30, max(5, t) * 30)
-    between = 190
+    between = 92 + round(5.5 * min(longest, 18))
     fig = make_subplots(2, 1, row_heights=list(high), vertical_spacing=between / (sum(high) + between))
     return fig, sum(high) + between + 200
 
@@ -1848,7 +1880,7 @@ def _say_transfer(R, C, blocks, tasks):
     text += f"From a property's own space: {_listed(tasks, own)}. " if np.isfinite(own).any() else ""
     return text + f"Best from another space: {_sequence(parts, 12) or 'unknown'}."
 
-# %% ../nbs/11_plots.ipynb #37347bc3
+# %% ../nbs/11_plots.ipynb #6958581c
 def embedding_map(
     coordinates: np.ndarray,  # (n, 2)
     Y: np.ndarray,  # (n, t) values for the colours, original units, NaN = unmeasured
@@ -1886,7 +1918,10 @@ def embedding_map(
     fig.update_yaxes(title_text=label_text(axes[1], 60))
     return _map_layout(fig, xy, Y, ids, names, axes)
 
-# %% ../nbs/11_plots.ipynb #0939cc7f
+# %% ../nbs/11_plots.ipynb #3954852d
+MAP_SCALE = ((0.0, "#7150c0"), (0.25, "#3b7fd0"), (0.5, "#2aa79b"), (0.75, "#86c24a"), (1.0, "#f2d43c"))  # neither end near black or white
+
+
 def _map_marker(name, value, texts):
     """Marker and hover text of unmeasured molecules (`value` None) or of measured ones."""
     start = "%{text}" + name if texts else name
@@ -1895,7 +1930,7 @@ def _map_marker(name, value, texts):
         return dict(marker=marker, hovertemplate=start + ": not measured<extra></extra>")
     low, high = np.percentile(value, [2, 98]) if len(value) else (0.0, 1.0)
     bar = dict(thickness=12, len=0.9, outlinewidth=0)
-    marker = dict(color=value, cmin=low, cmax=high, colorscale="Viridis", size=7, showscale=True, colorbar=bar)
+    marker = dict(color=value, cmin=low, cmax=high, colorscale=MAP_SCALE, size=7, showscale=True, colorbar=bar)
     marker["line"] = dict(width=0.8, color="rgba(128,128,128,0.8)")
     return dict(marker=marker, hovertemplate=start + ": %{marker.color:.4g}<extra></extra>")
 

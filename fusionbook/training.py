@@ -8,7 +8,7 @@ __all__ = ['Report', 'FORMAT', 'FORMAT_VERSION', 'masked_loss', 'label_weights',
            'build_network', 'target_scale', 'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model',
            'pack_network', 'unpack_network']
 
-# %% ../nbs/05_training.ipynb #941d231b
+# %% ../nbs/05_training.ipynb #bd22a489
 import hashlib
 import json
 import os
@@ -49,7 +49,7 @@ from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
 
-# %% ../nbs/05_training.ipynb #4d338c50
+# %% ../nbs/05_training.ipynb #d9caec3c
 def masked_loss(
     Y_hat: torch.Tensor,  # (b, t) predictions on the standardised scale
     Y: torch.Tensor,  # (b, t) targets on the standardised scale, NaN = unmeasured
@@ -72,7 +72,7 @@ def label_weights(
     """Weigh each label by 1 / (t * labels of its task), so that every task counts the same. Returns shape (t,)."""
     return 1 / (Y.shape[1] * np.maximum((~np.isnan(Y)).sum(axis=0), 1))
 
-# %% ../nbs/05_training.ipynb #b36087d5
+# %% ../nbs/05_training.ipynb #f43146f5
 @dataclass(frozen=True)
 class TrainConfig:
     """How an encoder and its head are built and trained; frozen and checked.
@@ -118,7 +118,7 @@ class TrainConfig:
         check_number("weight_decay", self.weight_decay, 0)
         check_choice("readout", self.readout, READOUTS)
 
-# %% ../nbs/05_training.ipynb #3afa97b6
+# %% ../nbs/05_training.ipynb #16168fb7
 def count_steps(
     n_train: int,  # training rows
     config: TrainConfig,  # gives batch size, epochs and limits
@@ -145,7 +145,7 @@ def learning_rate(
     share = (step - warm) / max(steps - 1 - warm, 1)
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
-# %% ../nbs/05_training.ipynb #9636b337
+# %% ../nbs/05_training.ipynb #1df7f3ee
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -175,7 +175,7 @@ class History:
         before = self.valid_loss[:-recent].min(axis=0)
         return (self.best_step == self.step[-1]) & (self.valid_loss[-1] < 0.99 * before)
 
-# %% ../nbs/05_training.ipynb #7f9e1229
+# %% ../nbs/05_training.ipynb #6612b141
 @dataclass(frozen=True)
 class Progress:
     """Where a training stands; losses are unitless, on the standardised scale, and there only in validation rounds."""
@@ -202,7 +202,7 @@ def report_about(
         return None
     return lambda told: report(replace(told, tasks=tuple(tasks), what=what))
 
-# %% ../nbs/05_training.ipynb #5b91803b
+# %% ../nbs/05_training.ipynb #debe9ae0
 class MatrixInputs:
     """Rows of a matrix as inputs for the loop: `batch(rows)` returns shape (b, d)."""
 
@@ -230,7 +230,7 @@ def predict_rows(
         parts = [module(inputs.batch(rows[i : i + batch_size])) for i in range(0, len(rows), batch_size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/05_training.ipynb #c1581cb2
+# %% ../nbs/05_training.ipynb #321926f6
 class _Keeper:
     """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
 
@@ -268,13 +268,13 @@ class _Shuffled:
         self.queue = self.queue[self.batch_size :]
         return batch
 
-# %% ../nbs/05_training.ipynb #7ee171fe
+# %% ../nbs/05_training.ipynb #cc7991db
 def _validation_loss(module, inputs, Y, valid):
     """Mean squared error of each task on its measured validation rows."""
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
-# %% ../nbs/05_training.ipynb #2ad71938
+# %% ../nbs/05_training.ipynb #2e316573
 def fit_module(
     module: nn.Module,  # its weights are trained in place
     inputs: GraphStore | MatrixInputs,  # n rows
@@ -316,7 +316,7 @@ def fit_module(
             break
     return _result(rounds, keeper, steps)
 
-# %% ../nbs/05_training.ipynb #fe396cfb
+# %% ../nbs/05_training.ipynb #4c18cb86
 def _one_step(module, optimiser, inputs, Y, rows, weight, n_train):
     module.train()
     optimiser.zero_grad(set_to_none=True)
@@ -344,7 +344,7 @@ def _result(rounds, keeper, steps):
     history = History(np.array(done), np.array(train_loss), np.array(valid_loss), keeper.step[:-1], steps)
     return states, number, history
 
-# %% ../nbs/05_training.ipynb #b51154ed
+# %% ../nbs/05_training.ipynb #a4b6e64e
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network with its best states, its target scale and its history; predicts in original units."""
@@ -388,7 +388,7 @@ class TrainedNetwork:
         """Trainable weights of one state."""
         return sum(weights.numel() for weights in self.network.parameters())
 
-# %% ../nbs/05_training.ipynb #0a1bc371
+# %% ../nbs/05_training.ipynb #5a6516d4
 class _HeadLayer(nn.Module):
     """A network cut off at the last hidden layer of its head."""
 
@@ -399,7 +399,7 @@ class _HeadLayer(nn.Module):
     def forward(self, batch):
         return self.network.head.hidden(self.network.encoder(batch))
 
-# %% ../nbs/05_training.ipynb #4f75dfe3
+# %% ../nbs/05_training.ipynb #496fcfb8
 def build_network(
     t: int,  # outputs
     config: TrainConfig,  # widths and depth
@@ -442,7 +442,7 @@ def target_scale(
         raise InputError(f"task {task!r}: its labels are so large that their spread overflows; use another unit.")
     return mean, std
 
-# %% ../nbs/05_training.ipynb #50ee6dc7
+# %% ../nbs/05_training.ipynb #a3651f75
 def fit_network(
     store: GraphStore,  # n molecules
     Y: np.ndarray,  # (n, t) original units, NaN = unmeasured
@@ -477,7 +477,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-# %% ../nbs/05_training.ipynb #c86c2a22
+# %% ../nbs/05_training.ipynb #f07d656b
 def _fit_job(job, steps_done, number, report):
     def note(told):
         steps_done[number] = told.step
@@ -502,7 +502,7 @@ def choose_jobs(
     long = len(work) > 1 and sum(work) > 100_000
     return min(joblib.effective_n_jobs(-1), len(work)) if long else 1
 
-
+# %% ../nbs/05_training.ipynb #a7664fba
 def fit_many(
     jobs: Sequence[dict],  # keyword arguments of `fit_network`, one dict a training
     n_jobs: int | None = None,  # processes; None: chosen from the amount of work
@@ -532,7 +532,7 @@ def fit_many(
         _warn_unfinished(trained)
     return trained
 
-# %% ../nbs/05_training.ipynb #5b15bd58
+# %% ../nbs/05_training.ipynb #28292ece
 def _n_labelled(job):
     train = np.asarray(job["train"])
     return int((~np.isnan(job["Y"][train])).any(axis=1).sum())
@@ -549,7 +549,7 @@ def _warn_unfinished(trained):
             stacklevel=3,
         )
 
-# %% ../nbs/05_training.ipynb #6b03a923
+# %% ../nbs/05_training.ipynb #3cdcda32
 FORMAT = "fusionbook-model"
 FORMAT_VERSION = 1
 
@@ -581,7 +581,7 @@ def write_model(
         os.replace(part, path / name)
     return path
 
-# %% ../nbs/05_training.ipynb #519bd870
+# %% ../nbs/05_training.ipynb #104aabb5
 def read_model(
     path: str | Path,  # folder written by `write_model`
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # description, weights by name
@@ -612,7 +612,7 @@ def read_model(
         )
     return config, _read_weights(path / "weights.safetensors", config["sha256"])
 
-# %% ../nbs/05_training.ipynb #65d7a6ae
+# %% ../nbs/05_training.ipynb #ab056764
 def _read_weights(path, sha256):
     """Read all bytes at once: a memory-mapped file would crash the program if somebody saved over it."""
     try:
@@ -649,7 +649,7 @@ def pack_network(
     )
     return description, tensors
 
-# %% ../nbs/05_training.ipynb #28dd11e4
+# %% ../nbs/05_training.ipynb #5588bda9
 def _empty_network(description, config, encoder, state):
     """Build the network that a state belongs to."""
     if encoder is None:
@@ -666,7 +666,7 @@ def _empty_network(description, config, encoder, state):
         raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
     return network
 
-# %% ../nbs/05_training.ipynb #55de35ae
+# %% ../nbs/05_training.ipynb #8ef269be
 def unpack_network(
     description: dict,  # from `pack_network`
     tensors: dict[str, torch.Tensor],  # all tensors of the model

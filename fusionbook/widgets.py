@@ -4,25 +4,26 @@
 
 # %% auto #0
 __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTED_MOLECULES', 'MEANINGS', 'PRESETS', 'LISTED',
-           'LAB_MODELS', 'VIEWS', 'read_rows', 'StudyState', 'has_encoders', 'can_predict', 'CheckedStudy', 'LatentMap',
-           'fit_map', 'Spectrum', 'fit_spectrum', 'Results', 'ModelResults', 'MoleculeResults', 'kernel_loop', 'Study',
-           'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text', 'table_html', 'message_html', 'page_html',
-           'error_text', 'free_path', 'new_canvas', 'store_state', 'clear_canvas', 'replace_layout', 'show_figure',
-           'still_figure', 'Fitter', 'View', 'WorkingView', 'StandingView', 'Colouring', 'colouring', 'find_molecules',
-           'map_parts', 'map_ready', 'molecule_html', 'empty_html', 'map_points', 'map_marker', 'shown_rows',
-           'MapCanvas', 'MapEvents', 'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'refill',
-           'MapControls', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer',
-           'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards',
-           'LeverageExplorer', 'n_members', 'untrained_blocks', 'connected', 'connection_figure', 'transferred',
-           'pair_quality', 'pair_figure', 'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents',
-           'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule',
-           'inspected_html', 'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html',
-           'preset_names', 'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled',
-           'WatchedStore', 'fit_watched', 'TrainingPlan', 'Training', 'RunningTraining', 'LabTraining', 'errors_html',
-           'training_figure', 'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread', 'LabEnd', 'FusionLab', 'Dashboard',
+           'LAB_MODELS', 'HEAD_STEP', 'VIEWS', 'read_rows', 'StudyState', 'has_encoders', 'can_predict', 'CheckedStudy',
+           'LatentMap', 'fit_map', 'Spectrum', 'fit_spectrum', 'Results', 'ModelResults', 'MoleculeResults',
+           'kernel_loop', 'Study', 'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text', 'table_html',
+           'message_html', 'page_html', 'error_text', 'free_path', 'new_canvas', 'store_state', 'clear_canvas',
+           'replace_layout', 'show_figure', 'still_figure', 'Fitter', 'View', 'WorkingView', 'StandingView',
+           'Colouring', 'colouring', 'find_molecules', 'map_parts', 'map_ready', 'molecule_html', 'empty_html',
+           'map_points', 'map_marker', 'shown_rows', 'MapCanvas', 'MapEvents', 'MapDrawing', 'MarkedMap', 'menu',
+           'button', 'text_box', 'line', 'refill', 'MapControls', 'landed_html', 'MapActions', 'PastingMap',
+           'SavingMap', 'EmptyMap', 'EmbeddingExplorer', 'join_figures', 'card_html', 'make_card', 'leverage_figure',
+           'LeverageControls', 'LeverageCards', 'LeverageExplorer', 'n_members', 'untrained_blocks', 'connected',
+           'connection_figure', 'transferred', 'pair_quality', 'pair_figure', 'pair_html', 'ConnectionControls',
+           'ConnectionDrawing', 'ConnectionEvents', 'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of',
+           'predictions_of', 'inspect_molecule', 'inspected_html', 'contribution_figure', 'InspectorControls',
+           'MoleculeInspector', 'sparkline', 'task_html', 'preset_names', 'pick_problems', 'PickerControls',
+           'PickerActions', 'PropertyPicker', 'Cancelled', 'TrainingPlan', 'Training', 'WatchedTraining',
+           'RunningTraining', 'unfinished_tasks', 'LabTraining', 'errors_html', 'training_figure', 'curves_figure',
+           'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread', 'honest_models', 'LabEnd', 'FusionLab', 'Dashboard',
            'explore']
 
-# %% ../nbs/12_widgets.ipynb #937b91a9
+# %% ../nbs/12_widgets.ipynb #9c95660a
 import asyncio
 import html
 import threading
@@ -58,7 +59,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #5211e7ac
+# %% ../nbs/12_widgets.ipynb #3deeb358
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -69,7 +70,6 @@ from .connections import transfer_matrix
 from .core import InputError
 from .core import check_choice
 from .core import check_number
-from .core import spawn_seeds
 from .core import unknown_name
 from .cur import PCA
 from .cur import BlockLeverage
@@ -91,7 +91,8 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #8a22aa9f
+# %% ../nbs/12_widgets.ipynb #2133ec3f
+from .fusion import HEAD_CONFIG
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
 from .fusion import FusedParts
@@ -102,8 +103,6 @@ from .fusion import SingleTask
 from .fusion import UntrainedEncoders
 from .fusion import compare
 from .fusion import molecule_keys
-from .graphs import GraphStore
-from .graphs import pack_graphs
 from .molecules import MoleculeTable
 from .molecules import Split
 from .molecules import check_tasks
@@ -113,11 +112,11 @@ from .molecules import split_molecules
 from . import plots
 from .plots import describe
 from .plots import label_text
+from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
-from .training import fit_network
 
-# %% ../nbs/12_widgets.ipynb #66f9725d
+# %% ../nbs/12_widgets.ipynb #69cf0b77
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -144,7 +143,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #cd0de04c
+# %% ../nbs/12_widgets.ipynb #c935e53c
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -179,7 +178,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #792a1e3e
+# %% ../nbs/12_widgets.ipynb #2cddb13f
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -216,7 +215,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #eecfe5f0
+# %% ../nbs/12_widgets.ipynb #0e351106
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -254,7 +253,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #f94f1738
+# %% ../nbs/12_widgets.ipynb #ba240ac3
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -264,6 +263,7 @@ class LatentMap:
     scaler: BlockScaler
     reducer: PCA
     X: np.ndarray  # (n, d) scaled embedding, float32
+    squares: np.ndarray  # (n,) squared lengths of its rows
 
     def place(self, blocks: EmbeddingBlocks) -> np.ndarray:  # (m, 2)
         """Coordinates of other molecules: shape (m, 2), unitless."""
@@ -276,9 +276,10 @@ class LatentMap:
     ) -> tuple[np.ndarray, np.ndarray]:  # rows, distances (unitless), nearest first
         """Find the rows nearest to one molecule in the whole scaled embedding, not only on the map."""
         one = self.scaler.transform(blocks.concatenate().astype(np.float64))[0].astype(np.float32)
-        distance = np.sqrt(np.sum((self.X - one) ** 2, axis=1))
-        rows = np.argsort(distance, kind="stable")[:n_neighbors]
-        return rows, distance[rows]
+        near = np.argsort(self.squares - 2 * (self.X @ one), kind="stable")[: 10 * n_neighbors]  # fast, rounded
+        distance = np.sqrt(np.sum((self.X[near] - one) ** 2, axis=1))
+        order = np.argsort(distance, kind="stable")[:n_neighbors]
+        return near[order], distance[order]
 
 
 def fit_map(
@@ -289,9 +290,10 @@ def fit_map(
     scaler = fit_block_scaler(Z, blocks.block_of, "block")
     X = scaler.transform(Z)
     reducer = pca(X, 2)
-    return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32))
+    squares = np.sum(X**2, axis=1)
+    return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #2ab6445b
+# %% ../nbs/12_widgets.ipynb #e73002e9
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -339,7 +341,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #38cdf974
+# %% ../nbs/12_widgets.ipynb #3939839f
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -379,7 +381,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #aceb1d4b
+# %% ../nbs/12_widgets.ipynb #95806f4d
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -416,7 +418,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #98d5f532
+# %% ../nbs/12_widgets.ipynb #d0396326
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -455,7 +457,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #ee038f4e
+# %% ../nbs/12_widgets.ipynb #75d83ad2
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -500,7 +502,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #2372b7b0
+# %% ../nbs/12_widgets.ipynb #513a9f14
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -517,7 +519,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #1566962c
+# %% ../nbs/12_widgets.ipynb #6b5bff58
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -551,7 +553,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #6d6c4ac3
+# %% ../nbs/12_widgets.ipynb #4eeae9f5
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -589,7 +591,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #8c803ab5
+# %% ../nbs/12_widgets.ipynb #aeb518d5
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -622,7 +624,7 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #709576ac
+# %% ../nbs/12_widgets.ipynb #df207161
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -651,7 +653,7 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
     store_state(canvas)
 
-# %% ../nbs/12_widgets.ipynb #0f278954
+# %% ../nbs/12_widgets.ipynb #5cb2a091
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -680,13 +682,13 @@ def still_figure(canvas: go.FigureWidget) -> go.Figure:
     """A plain copy of what is drawn, on white paper."""
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None)
 
-# %% ../nbs/12_widgets.ipynb #4829b2ac
+# %% ../nbs/12_widgets.ipynb #81fcbdc1
 class Fitter(anywidget.AnyWidget):
     """Shows nothing; tells plotly when the width of the view around it changes (`static/widgets.js`)."""
 
     _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
 
-# %% ../nbs/12_widgets.ipynb #3e4524db
+# %% ../nbs/12_widgets.ipynb #a4b352d0
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -729,7 +731,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #0832b8b9
+# %% ../nbs/12_widgets.ipynb #9706347e
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -760,7 +762,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #351afe7a
+# %% ../nbs/12_widgets.ipynb #ca5b8594
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -795,7 +797,7 @@ class StandingView(WorkingView):
     def _listen(self):
         pass
 
-# %% ../nbs/12_widgets.ipynb #11b64797
+# %% ../nbs/12_widgets.ipynb #ca1561af
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -842,7 +844,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #f21518df
+# %% ../nbs/12_widgets.ipynb #f3ca64db
 WAYS = ("SMILES", "SMARTS", "text")
 
 
@@ -891,7 +893,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #27f171e5
+# %% ../nbs/12_widgets.ipynb #759f70b3
 def map_parts(
     study: Study,
     model: str,
@@ -910,7 +912,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #07000d9c
+# %% ../nbs/12_widgets.ipynb #147d8c9f
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -931,7 +933,7 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #eb98a825
+# %% ../nbs/12_widgets.ipynb #d93ba043
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
@@ -960,7 +962,7 @@ def shown_rows(n: int, selection: Sequence[int] = (), most: int = MAX_POINTS, se
     order = np.random.default_rng(seed).permutation(n)[:most]
     return np.union1d(order, np.asarray(selection, dtype=np.int64))
 
-# %% ../nbs/12_widgets.ipynb #801cbd03
+# %% ../nbs/12_widgets.ipynb #5c810623
 class MapCanvas(StandingView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -989,7 +991,7 @@ class MapCanvas(StandingView):
             trace.on_deselect(self.on_deselect)
         self._gathered = []
 
-# %% ../nbs/12_widgets.ipynb #52afdec0
+# %% ../nbs/12_widgets.ipynb #0b70059b
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1018,7 +1020,7 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #a56789a7
+# %% ../nbs/12_widgets.ipynb #dd07119d
 class MapDrawing(MapEvents):
     """What the maps show."""
 
@@ -1060,7 +1062,7 @@ class MapDrawing(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #a12c5d0b
+# %% ../nbs/12_widgets.ipynb #8b9b1ebd
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: the selection, and where a pasted molecule lands."""
 
@@ -1089,7 +1091,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #680a4748
+# %% ../nbs/12_widgets.ipynb #716eaaf5
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1131,7 +1133,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #ed953068
+# %% ../nbs/12_widgets.ipynb #d9b7a704
 class MapControls(MarkedMap):
     """The controls of the embedding explorer and the line between them and the study."""
 
@@ -1178,7 +1180,7 @@ class MapControls(MarkedMap):
         if self.study.block and self.study.block in [value for _, value in self.first.options]:
             self.first.value = self.study.block
 
-# %% ../nbs/12_widgets.ipynb #b85fc571
+# %% ../nbs/12_widgets.ipynb #3f78b861
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1189,7 +1191,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #7c6902ee
+# %% ../nbs/12_widgets.ipynb #8b45d0ca
 class MapActions(MapControls):
     """What a person does with a map."""
 
@@ -1212,7 +1214,7 @@ class MapActions(MapControls):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #c8faa982
+# %% ../nbs/12_widgets.ipynb #b5039e51
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1246,7 +1248,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #767d2886
+# %% ../nbs/12_widgets.ipynb #f67aeb6a
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1260,7 +1262,7 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #aec026fd
+# %% ../nbs/12_widgets.ipynb #2038f894
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
@@ -1282,7 +1284,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #7822c351
+# %% ../nbs/12_widgets.ipynb #3b9c9ad2
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1326,17 +1328,16 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #c565414d
+# %% ../nbs/12_widgets.ipynb #fe00b63d
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
     gap: float = 0.09,  # between them, as a share of the width
 ) -> go.Figure:
     """Put figures side by side on one canvas, with their legends and descriptions."""
-    joined = go.Figure()
     room = 1 - gap * (len(figures) - 1)
     left = 0.0
-    notes, shapes, layout, words = [], [], {}, []
+    traces, notes, shapes, layout, words = [], [], [], {}, []
     for i, (fig, share) in enumerate(zip(figures, shares)):
         right = left + room * share / sum(shares)
         number = "" if i == 0 else str(i + 1)
@@ -1346,7 +1347,7 @@ def join_figures(
         layout[f"legend{number}"] = {**content.get("legend", {}), "x": left, "xanchor": "left", "y": 1, "yanchor": "bottom", "orientation": "h"}
         menus = [{**one, "x": left} for one in content.get("updatemenus", ())]
         layout["updatemenus"] = [*layout.get("updatemenus", ()), *menus]
-        joined.add_traces([_moved_trace(trace, number, left, right) for trace in fig.data])
+        traces += [_moved_trace(trace, number, left, right) for trace in fig.data]
         notes += [_moved_note(one, number) for one in content.get("annotations", ())]
         shapes += [_moved_note(one, number) for one in content.get("shapes", ())]
         layout.setdefault("barmode", content.get("barmode"))
@@ -1354,9 +1355,9 @@ def join_figures(
         left = right + gap
     top = max((fig.layout.margin.t or 40) for fig in figures)
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
-    return joined.update_layout(layout, margin=dict(l=56, r=16, t=top, b=48))
+    return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #4c9a7d90
+# %% ../nbs/12_widgets.ipynb #116ccf6b
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1390,8 +1391,8 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #a16121b6
-CARD_MOLECULES = 1000  # molecules that a feature card looks at
+# %% ../nbs/12_widgets.ipynb #7fb27773
+CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
 def card_html(card: FeatureCard, n_total: int) -> str:
@@ -1425,7 +1426,7 @@ def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #0390259c
+# %% ../nbs/12_widgets.ipynb #54062278
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1455,7 +1456,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #f730535b
+# %% ../nbs/12_widgets.ipynb #d64d6318
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1488,7 +1489,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #b7878c14
+# %% ../nbs/12_widgets.ipynb #11a7c118
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1533,7 +1534,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #e0b33458
+# %% ../nbs/12_widgets.ipynb #5e1c4b29
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1577,7 +1578,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #ab538171
+# %% ../nbs/12_widgets.ipynb #0274cdfa
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1612,7 +1613,7 @@ def pair_quality(study: Study, model: str, source: str, target: str) -> pd.Serie
 
     return study.keep(("pair", model, source, target), compute)
 
-# %% ../nbs/12_widgets.ipynb #40506ffc
+# %% ../nbs/12_widgets.ipynb #a11eae3d
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1649,7 +1650,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #067987f6
+# %% ../nbs/12_widgets.ipynb #46adc0c1
 class ConnectionControls(StandingView):
     """The controls of the connection explorer."""
 
@@ -1686,7 +1687,7 @@ class ConnectionControls(StandingView):
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #b4cfbc8d
+# %% ../nbs/12_widgets.ipynb #b0cfab3c
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1727,7 +1728,7 @@ class ConnectionDrawing(ConnectionControls):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #164027cb
+# %% ../nbs/12_widgets.ipynb #23e809ec
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -1767,7 +1768,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #e9f633ca
+# %% ../nbs/12_widgets.ipynb #9114fce5
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -1784,7 +1785,7 @@ class PairEvents(ConnectionEvents):
             if points.trace_index == 1:
                 self.study.selection = sorted(set(self._gathered))
 
-# %% ../nbs/12_widgets.ipynb #c8dd6285
+# %% ../nbs/12_widgets.ipynb #5db7252a
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -1817,7 +1818,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #566c011e
+# %% ../nbs/12_widgets.ipynb #01e38d2e
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -1856,7 +1857,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #cc990c02
+# %% ../nbs/12_widgets.ipynb #1b6cba8a
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -1891,7 +1892,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #cd1881e8
+# %% ../nbs/12_widgets.ipynb #7c5e61d5
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -1932,7 +1933,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #99e62daf
+# %% ../nbs/12_widgets.ipynb #f60e6ceb
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -1975,7 +1976,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #e94b27aa
+# %% ../nbs/12_widgets.ipynb #43f8efd9
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2021,7 +2022,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #38a8931e
+# %% ../nbs/12_widgets.ipynb #6545814d
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2066,7 +2067,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #33cf4be3
+# %% ../nbs/12_widgets.ipynb #d47d427f
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2097,7 +2098,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #10834a25
+# %% ../nbs/12_widgets.ipynb #684faa88
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2136,7 +2137,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #00dbc663
+# %% ../nbs/12_widgets.ipynb #f82c0ee2
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2150,7 +2151,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #dcb31b7d
+# %% ../nbs/12_widgets.ipynb #905fc71c
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2192,76 +2193,14 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #86683c29
+# %% ../nbs/12_widgets.ipynb #77b599b9
+LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
+              "F-MT": "fused networks, new head"}
+HEAD_STEP = 0.05  # what a step of a fused head costs, in steps of a network of width 100
+
+
 class Cancelled(Exception):
     """A person stopped the training."""
-
-
-class WatchedStore:
-    """A store of molecules that counts the batches taken from it, and stops when it is told to."""
-
-    def __init__(
-        self,
-        store: GraphStore,  # n molecules
-        tick: Callable[[int], None],  # told the size of each batch
-        cancelled: threading.Event,
-    ):
-        self._store = store
-        self._tick = tick
-        self._cancelled = cancelled
-
-    def __len__(self) -> int:
-        return len(self._store)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._store, name)
-
-    def batch(self, rows: Sequence[int]) -> object:
-        """The store's batch. Raises Cancelled once the event is set."""
-        if self._cancelled.is_set():
-            raise Cancelled
-        self._tick(len(rows))
-        return self._store.batch(rows)
-
-# %% ../nbs/12_widgets.ipynb #81287337
-def fit_watched(
-    model: SingleTask | MultiTask,  # not fitted
-    table: MoleculeTable,
-    split: Split,
-    *,
-    step: Callable[[str, int], None] = lambda name, steps: None,  # told the network's name and its steps so far
-    done: Callable[[str, pd.DataFrame], None] = lambda name, history: None,  # told each finished network's losses
-    tick: Callable[[int], None] = lambda molecules: None,  # told the size of each batch
-    cancelled: threading.Event | None = None,
-) -> SingleTask | MultiTask:  # the model, fitted; equal to model.fit(table, split)
-    """Fit as `model.fit` does, one network after the other, telling what happens. Raises Cancelled, or InputError as `fit`."""
-    check_tasks(table)
-    if len(split.valid) == 0:
-        raise InputError("the split has no validation rows; they choose when to stop. Give `fractions` a second part.")
-    store = WatchedStore(pack_graphs(table.smiles), tick, cancelled or threading.Event())
-    groups = [[j] for j in range(table.t)] if isinstance(model, SingleTask) else [list(range(table.t))]
-    seeds = iter(spawn_seeds(model.seed, model.n_models * len(groups)))
-    config = model.config if model.config is not None else model.default_config
-    networks = [[_fit_one(store, table, split, columns, config, next(seeds), step, done) for columns in groups] for _ in range(model.n_models)]
-    rows = np.concatenate([split.train, split.valid])
-    model.tasks_ = table.tasks
-    model.seen_ = np.unique(molecule_keys([table.canonical[i] for i in rows]))
-    model.networks_ = networks
-    return model
-
-# %% ../nbs/12_widgets.ipynb #8bd32e12
-def _fit_one(store, table, split, columns, config, seed, step, done):
-    """Train one network for some columns of the table."""
-    names = [table.tasks[j].name for j in columns]
-    label = names[0] if len(names) == 1 else f"{len(names)} properties"
-    trained = fit_network(store, table.Y[:, columns], names, split.train, split.valid, config, seed,
-                          report=lambda steps: step(label, steps))
-    done(label, trained.history.to_frame(names))
-    return trained
-
-# %% ../nbs/12_widgets.ipynb #548e00d0
-LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
-              "F-MT": "fused: frozen networks, new head"}
 
 
 @dataclass(frozen=True)
@@ -2280,7 +2219,16 @@ class TrainingPlan:
         return replace(kind.default_config, d_h=self.d_h, head_width=self.d_h, max_steps=self.max_steps,
                        min_steps=min(kind.default_config.min_steps, self.max_steps))
 
+    def make(self, name: str, fitted: Mapping[str, PropertyModel]) -> PropertyModel:
+        """A model that is not fitted yet; the fused one takes over the networks of `fitted["ST"]`."""
+        if name == "mean":
+            return MeanPredictor()
+        if name == "F-MT":
+            return FusedMultiTask(fitted["ST"], seed=self.seed)
+        kind = {"ST": SingleTask, "MT": MultiTask}[name]
+        return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
+# %% ../nbs/12_widgets.ipynb #bc4b05a3
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2289,25 +2237,76 @@ class Training:
         self.cancelled = threading.Event()
         self.state = "waiting"  # "running", "done", "cancelled" or "failed"
         self.message = ""
-        self.histories = {}  # model -> frames of the finished networks
-        self.now = ""
-        self.steps, self.total = 0, 1
-        self.molecules = 0
+        self.doing = ""
+        self.steps, self.total = 0.0, 1.0  # done and planned; a step of a head counts HEAD_STEP
+        self.rounds = 0  # validation rounds so far, of everything that was trained
         self.started = self.ended = None
-        self.models, self.errors, self.split = {}, None, None
-        self._before = 0
+        self.models, self.errors, self.split, self.unfinished = {}, None, None, []
+        self._model, self._runs = "", []  # a run: model, tasks, rows of its learning curve
+        self._before = self._planned = 0.0
+        self._molecules, self._since = 0, 0.0
+
+    @property
+    def histories(self) -> dict[str, list[pd.DataFrame]]:
+        """Losses so far: model -> one frame a network or head, the one in training included."""
+        found = {}
+        for name, tasks, rounds in list(self._runs):
+            if rounds:
+                found.setdefault(name, []).append(pd.DataFrame(list(rounds), columns=["step", "train loss", *tasks]))
+        return found
 
     def rate(self) -> float:
-        """Molecules a second so far."""
-        return self.molecules / max((self.ended or time.perf_counter()) - (self.started or time.perf_counter()), 1e-9)
+        """Molecules a second, in the network or head that is trained now."""
+        return self._molecules / max(time.perf_counter() - self._since, 1e-9)
 
     def remaining(self) -> float:
         """Seconds until all steps are done, if they all have to be."""
         passed = time.perf_counter() - (self.started or time.perf_counter())
-        return passed / max(self.steps, 1) * max(self.total - self.steps, 0)
+        return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #56fa74d6
-class RunningTraining(Training):
+# %% ../nbs/12_widgets.ipynb #47459c43
+class WatchedTraining(Training):
+    """How a training follows what it trains, and stops."""
+
+    def cancel(self) -> None:
+        """Stop at the next step."""
+        self.cancelled.set()
+
+    def check(self) -> None:
+        """Raise Cancelled if somebody wished to stop."""
+        if self.cancelled.is_set():
+            raise Cancelled
+
+    def note(self, told: Progress) -> None:
+        """Hear of one step. Raises Cancelled if somebody wished to stop."""
+        self.check()
+        if told.step == 1:
+            self._molecules, self._since = 0, time.perf_counter()
+        self._molecules += told.molecules
+        if told.what == "embedding":
+            self.doing = f"{self._model}: embedding the molecules"
+            return
+        cost = HEAD_STEP if told.what == "head" else 1.0
+        if told.step == 1:
+            self._before += self._planned
+            self._planned = cost * told.steps
+            self._runs.append((self._model, told.tasks, []))
+        self.steps = self._before + cost * told.step
+        name = told.tasks[0] if len(told.tasks) == 1 else f"{len(told.tasks)} properties"
+        part = "head for " if told.what == "head" else ""
+        self.doing = f"{self._model}: {part}{name}, step {told.step:,} of {told.steps:,}"
+        if told.valid_loss is not None:
+            self._runs[-1][2].append((told.step, told.train_loss, *told.valid_loss.tolist()))
+            self.rounds += 1
+
+    def words(self) -> str:
+        """What is done now, how fast, and how long it can take."""
+        left = self.remaining()
+        ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
+        return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
+
+# %% ../nbs/12_widgets.ipynb #c165ba67
+class RunningTraining(WatchedTraining):
     """How a training runs."""
 
     def run(self) -> None:
@@ -2315,44 +2314,63 @@ class RunningTraining(Training):
         self.state, self.started = "running", time.perf_counter()
         try:
             models, split = self._fit_all()
-            errors = compare(models, self.table, split) if split.test.size else None
-            if self.cancelled.is_set():
-                raise Cancelled
+            errors = self._score(models, split) if split.test.size else None
+            self.check()
         except Cancelled:
             self.message, self.state = "Training was cancelled; nothing was kept.", "cancelled"
         except Exception as error:
             self.message, self.state = error_text(error), "failed"
         else:
             self.models, self.errors, self.split = models, errors, split
+            self.unfinished = unfinished_tasks(models)
             self.message, self.state = "", "done"
         self.ended = time.perf_counter()
 
     def _fit_all(self):
         """Fit what the plan names; models in its order."""
+        wanted = self._wanted()
+        needed = [name for name in LAB_MODELS if name in wanted or (name == "ST" and "F-MT" in wanted)]
         split = self._make_split()
-        plan = self.plan
-        wanted = [name for name in LAB_MODELS if name in plan.models]
-        if not wanted:
-            raise InputError("choose at least one model to train.")
-        kinds = {"ST": SingleTask, "MT": MultiTask}
-        trained = [name for name in ("ST", "MT") if name in wanted or (name == "ST" and "F-MT" in wanted)]
-        self._count(split, [kinds[name] for name in trained])
-        fitted = {"mean": MeanPredictor().fit(self.table, split)} if "mean" in wanted else {}
-        for name in trained:
-            model = kinds[name](plan.configured(kinds[name]), n_models=plan.n_models, seed=plan.seed, n_jobs=1, progress=False)
-            fitted[name] = self._fit_watched(name, model, split)
-        if "F-MT" in wanted:
-            self.now = "the fused head"
-            fitted["F-MT"] = FusedMultiTask(fitted["ST"], seed=plan.seed).fit(self.table, split)
+        self.total = sum(self._steps_of(name, split) for name in needed) or 1.0
+        fitted = {}
+        for name in needed:
+            self._model, self.doing = name, f"{name}: starting"
+            watched = {} if name == "mean" else {"report": self.note}
+            fitted[name] = self.plan.make(name, fitted).fit(self.table, split, **watched)
+        self.steps = self.total
         return {name: fitted[name] for name in wanted}, split
 
-    def cancel(self) -> None:
-        """Stop at the next batch."""
-        self.cancelled.set()
+    def _score(self, models, split):
+        """Errors on the test molecules, one model after the other, so that a wish to stop is heard in between."""
+        frames = []
+        for name, model in models.items():
+            self.check()
+            self.doing = f"{name}: predicting the test molecules"
+            frames.append(compare({name: model}, self.table, split))
+        return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #166919ed
+# %% ../nbs/12_widgets.ipynb #af340288
+def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
+    """Say which networks were still improving when their training ended: one text a model."""
+    found = []
+    for name, model in models.items():
+        if isinstance(model, (SingleTask, MultiTask)):
+            late = [task for row in model.networks_ for one in row for task, yes in zip(one.tasks, one.history.unfinished()) if yes]
+            late = list(dict.fromkeys(late))
+            if late:
+                found.append(f"{name} on {', '.join(late) if len(late) < 4 else f'{len(late)} properties'}")
+    return found
+
+
 class LabTraining(RunningTraining):
     """A training as `FusionLab` uses it: `LabTraining(table, split, plan).run()`."""
+
+    def _wanted(self):
+        """Names of the models, in order."""
+        wanted = [name for name in LAB_MODELS if name in self.plan.models]
+        if not wanted:
+            raise InputError("choose at least one model to train.")
+        return wanted
 
     def _make_split(self):
         """The study's split, or a new one of the picked properties."""
@@ -2361,39 +2379,19 @@ class LabTraining(RunningTraining):
             return self.given if self.given is not None else split_molecules(self.table, seed=self.plan.seed)
         return split_molecules(self.table, by=self.plan.by, seed=self.plan.seed)
 
-    def _count(self, split, kinds):
-        """All optimiser steps that the plan may need."""
+    def _steps_of(self, name, split):
+        """Steps that a model may need, in steps of a network."""
         labelled = self.table.mask[split.train]
-        self.total = 0
-        for kind in kinds:
-            counts = labelled.sum(axis=0) if kind is SingleTask else [labelled.any(axis=1).sum()]
-            config = self.plan.configured(kind)
-            self.total += self.plan.n_models * sum(count_steps(max(int(n), 1), config) for n in counts)
-        self.total = max(self.total, 1)
+        if name == "mean":
+            return 0.0
+        if name == "F-MT":
+            cost = HEAD_STEP * FusedMultiTask().n_heads
+            return self.plan.n_models * cost * count_steps(max(int(labelled.any(axis=1).sum()), 1), HEAD_CONFIG)
+        counts = labelled.sum(axis=0) if name == "ST" else [labelled.any(axis=1).sum()]
+        config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
+        return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-    def _fit_watched(self, name, model, split):
-        """Fit one model and note what happens."""
-        config = model.config
-        train = self.table.mask[split.train]
-        counts = train.sum(axis=0) if isinstance(model, SingleTask) else [train.any(axis=1).sum()]
-        planned = iter([count_steps(max(int(n), 1), config) for n in counts] * model.n_models)
-
-        def step(label, steps):
-            self.now = f"{name}: {label}"
-            self.steps = self._before + steps
-
-        def done(label, history):
-            self.histories.setdefault(name, []).append(history)
-            self._before += next(planned)
-            self.steps = self._before
-
-        def tick(molecules):
-            self.molecules += molecules
-
-        self.now = f"{name}: starting"
-        return fit_watched(model, self.table, split, step=step, done=done, tick=tick, cancelled=self.cancelled)
-
-# %% ../nbs/12_widgets.ipynb #75d1868c
+# %% ../nbs/12_widgets.ipynb #19c5d50f
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2409,12 +2407,23 @@ def errors_html(frame: pd.DataFrame) -> str:
 def training_figure(training: Training, shown: str) -> go.Figure | None:
     """Learning curves, errors by property, or errors against label count; None while there is nothing to draw."""
     if shown == "learning curves":
-        return plots.learning_curves(training.histories) if training.histories else None
+        return curves_figure(training) if training.rounds else None
     if training.errors is None:
         return None
     return plots.error_by_task(training.errors) if shown == "errors" else plots.error_against_labels(training.errors)
 
-# %% ../nbs/12_widgets.ipynb #f9a1d0e3
+
+def curves_figure(training: Training) -> go.Figure:
+    """The learning curves so far; every property has its panel from the start, so that panels stay where they are."""
+    found = training.histories
+    begun = {task for frames in found.values() for frame in frames for task in frame.columns[2:]}
+    waiting = [name for name in training.table.task_names if name not in begun]
+    if waiting:
+        blank = pd.DataFrame({"step": [0], "train loss": [np.nan], **{name: [np.nan] for name in waiting}})
+        found[list(found)[0]].append(blank)
+    return plots.learning_curves(found)
+
+# %% ../nbs/12_widgets.ipynb #3603594e
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2444,6 +2453,7 @@ class LabControls(StandingView):
         left = ipywidgets.VBox(left, layout={"width": "292px", "flex": "0 0 auto"})
         self.drawing = ipywidgets.Box([self.canvas], layout={"display": "block", "height": "330px", "overflow": "hidden auto", "flex": "0 0 auto"})
         results = ipywidgets.Box([self.results], layout={"max_height": "150px", "overflow": "hidden auto", "display": "block"})
+        clear_canvas(self.canvas, "Press Train first.")
         right = ipywidgets.VBox([self.shown, self.drawing, results], layout={"flex": "1 1 auto", "width": "0"})
         return [ipywidgets.HBox([left, right])]
 
@@ -2454,18 +2464,18 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #93d2711d
+# %% ../nbs/12_widgets.ipynb #b43b4493
 class LabCanvas(LabControls):
     """The lab draws figures of different kinds, each on a canvas of its own."""
 
-    _kind = ""
+    _kind = None
 
     def _fresh_canvas(self):
         """Start a new figure: plotly leaves remains of many panels when it turns them into one."""
         self.canvas = new_canvas(self.height)
         self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
 
-# %% ../nbs/12_widgets.ipynb #9320934e
+# %% ../nbs/12_widgets.ipynb #6066681b
 class LabDrawing(LabCanvas):
     """What the fusion lab shows of a training."""
 
@@ -2484,30 +2494,32 @@ class LabDrawing(LabCanvas):
         """Draw what there is of the last training."""
         fig = None if self.training is None else training_figure(self.training, self.shown.value)
         if fig is None:
-            curve = "A learning curve appears here whenever a network is finished."
+            curve = "Learning curves appear here after the first validation round." if self.training else "Press Train first."
+            self._kind = None
             self._fresh_canvas()
             return clear_canvas(self.canvas, curve if self.shown.value == "learning curves" else "Press Train first.")
-        if [one.type for one in self.canvas.data] != [one.type for one in fig.data] or self.shown.value != self._kind:
+        if self._kind != (self.shown.value, self.training):
             self._fresh_canvas()
-        self._kind = self.shown.value
+        self._kind = (self.shown.value, self.training)
         show_figure(self.canvas, fig, max(310, fig.layout.height or 310))
 
     def show_progress(self) -> None:
-        """Write steps, rate and remaining time."""
+        """Write what is done, and draw the curves anew where they have grown; drawing takes a fifth of the time at most."""
         run = self.training
+        if run is None or run.cancelled.is_set():
+            return
         self.bar.value = run.steps / run.total
-        left = run.remaining()
-        ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
-        self.progress.value = message_html(f"{run.now} · {run.rate():,.0f} molecules/s · {ends}", "busy")
-        finished = sum(len(frames) for frames in run.histories.values())
-        if finished != self._drawn:
-            self._drawn = finished
-            if self.shown.value == "learning curves":
-                self.draw()
+        self.progress.value = message_html(run.words(), "busy")
+        now = time.perf_counter()
+        if self.shown.value == "learning curves" and run.rounds != self._drawn and now >= self._next:
+            self._drawn = run.rounds
+            self.draw()
+            self._next = time.perf_counter() + 4 * (time.perf_counter() - now)
 
     _drawn = 0
+    _next = 0.0
 
-# %% ../nbs/12_widgets.ipynb #a5d03c08
+# %% ../nbs/12_widgets.ipynb #07cc5cb5
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2534,11 +2546,22 @@ class LabThread(LabDrawing):
         if self.training is not None:
             self.training.cancel()
 
+    def close(self) -> None:
+        """Stop the training and leave the page."""
+        self.cancel()
+        super().close()
+
     def wait(self, seconds: float = 600.0) -> None:
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #cf09fa58
+# %% ../nbs/12_widgets.ipynb #aedb1bdd
+def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
+    """The models that have seen no test molecule of this split."""
+    keys = molecule_keys([table.canonical[i] for i in split.test])
+    return {name: model for name, model in models.items() if not np.isin(keys, model.seen_).any()}
+
+
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2547,25 +2570,37 @@ class LabEnd(LabThread):
         self.train_button.disabled, self.cancel_button.disabled = False, True
         self.bar.value = 0
         self.progress.value = ""
-        if training.cancelled.is_set() or training.state != "done":
-            if training.state in ("waiting", "running"):
-                training.state = "cancelled"
-            self.training = None
-            text = training.message or "Training was cancelled; nothing was kept."
-            self.draw()
-            return self.say(text, "error" if training.state == "failed" else "info")
-        same = training.table.task_names == list(self.study.table.task_names)
+        whole = self._whole
+        if training.state == "done" and not training.cancelled.is_set() and whole is self.study.table:
+            return self._hand_over(training)
+        self.training = None
+        self.draw()
+        if training.state == "failed":
+            return self.say(training.message, "error")
+        changed = "The table was changed meanwhile" if whole is not self.study.table else "Training was cancelled"
+        self.say(f"{changed}; nothing was kept.")
+
+    def _hand_over(self, training):
+        """Give the models to the study, show their errors, and say what deserves a thought."""
+        old = self.study.models
         if self.study.split is not training.split:
+            old = honest_models(old, self.study.table, training.split)
             self.study.split = training.split
-        self.study.models = {**self.study.models, **training.models}
-        if training.errors is not None:
-            self.results.value = errors_html(training.errors)
+        gone = [name for name in self.study.models if name not in old and name not in training.models]
+        self.study.models = {**old, **training.models}
+        self.results.value = "" if training.errors is None else errors_html(training.errors)
         self.shown.value = "errors"
         self.draw()
-        note = "" if same else " They know the picked properties only."
-        self.say(f"Done in {training.ended - training.started:.0f} s: {', '.join(training.models)}.{note}")
+        notes = [f"Done in {training.ended - training.started:.0f} s: {', '.join(training.models)}."]
+        if training.table.task_names != list(self.study.table.task_names):
+            notes.append("They know the picked properties only.")
+        if training.unfinished:
+            notes.append(f"Still improving at the end: {'; '.join(training.unfinished)}. More steps would help.")
+        if gone:
+            notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
+        self.say(" ".join(notes))
 
-# %% ../nbs/12_widgets.ipynb #a8c6308d
+# %% ../nbs/12_widgets.ipynb #97f674f1
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2586,14 +2621,16 @@ class FusionLab(LabEnd):
             return self.say("Pick at least one property first.", "error")
         table = self.study.table.only(list(self.study.properties))
         self.training = LabTraining(table, self.study.split, self.plan())
-        self._drawn = 0
+        self._whole = self.study.table
+        self._drawn, self._next = 0, 0.0
+        self.shown.value = "learning curves"
         self.train_button.disabled, self.cancel_button.disabled = True, False
         self.say("Training …", "busy")
         self.draw()
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #494a56fd
+# %% ../nbs/12_widgets.ipynb #f3e5a460
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2637,7 +2674,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #ebc035b4
+# %% ../nbs/12_widgets.ipynb #10f43558
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,

@@ -8,8 +8,12 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -69,7 +73,7 @@ def run(capsys):
 
 
 def test_help_of_every_command_has_examples(capsys):
-    for command in ("quickstart", "train", "predict", "embed", "compare", "lab"):
+    for command in ("quickstart", "train", "predict", "embed", "compare", "app", "lab"):
         assert app.main([command, "--help"]) == 0
         out = capsys.readouterr().out
         assert f"fusionbook {command}" in out.split("examples:")[1]
@@ -86,11 +90,22 @@ def test_help_tells_the_true_defaults(capsys):
     for option, value in (
         ("--epochs", config.epochs),
         ("--min-steps", f"{config.min_steps}; MT: {many.min_steps}"),
+        ("--max-steps", config.max_steps),
         ("--width", config.d_h),
     ):
         assert re.search(rf"{option} N [^-]*\(default: {value}\)", words), option
     assert config.d_h == config.head_width == many.d_h == many.head_width
-    assert config.epochs == many.epochs
+    assert config.epochs == many.epochs and config.max_steps == many.max_steps
+
+
+def test_more_steps_than_the_cap_lift_the_cap():
+    parse = app.build_parser().parse_args
+    command = ["train", "data.csv", "--out", "model"]
+    changes = app._config_changes(parse([*command, "--min-steps", "30000"]))
+    assert changes == {"min_steps": 30_000, "max_steps": 30_000}
+    assert fusionbook.TrainConfig().max_steps == 20_000
+    changes = app._config_changes(parse([*command, "--min-steps", "30000", "--max-steps", "500"]))
+    assert changes == {"min_steps": 30_000, "max_steps": 500}
 
 
 def test_help_needs_neither_torch_nor_plotly():
@@ -411,6 +426,10 @@ def test_lab_starts_jupyter_on_a_folder(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert run("lab")[0] == 0
     assert started[-1][-1] == str(tmp_path / "nbs" / "tutorials")
+    start = tmp_path / "nbs" / "tutorials" / "start.ipynb"
+    start.write_text("{}")
+    assert run("lab")[0] == 0
+    assert started[-1][-1] == str(start)
 
 
 def test_lab_without_jupyterlab_says_what_to_install(run, monkeypatch):
@@ -418,6 +437,142 @@ def test_lab_without_jupyterlab_says_what_to_install(run, monkeypatch):
     code, _, err = run("lab")
     assert code == 2
     assert 'pip install "fusionbook[lab]"' in err
+
+
+# ---------------------------------------------------------------- app
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What would be started: the command, and the request that its environment carries."""
+    started = []
+    found = app.util.find_spec
+    monkeypatch.setattr(app.util, "find_spec", lambda name: object() if name == "voila" else found(name))
+    monkeypatch.setattr(app, "_check_port", lambda port: None)
+    monkeypatch.setattr(app, "_serve", lambda *given: started.append(given) or 0)
+    return started
+
+
+def test_app_starts_voila_on_this_computer_with_a_token(run, served, files):
+    code, out, _ = run("app", files / "data.csv", files / "model", "--no-browser", "--port", "8890")
+    assert code == 0
+    command, environment, url, port = served[0]
+    assert command[:3] == [sys.executable, "-m", "voila"] and port == 8890 and url is None
+    assert Path(command[3]) == Path(fusionbook.__file__).parent / "static" / "app.ipynb"
+    assert {
+        "--Voila.ip=127.0.0.1",
+        "--port=8890",
+        "--Voila.port_retries=0",
+        "--Voila.auto_token=True",
+    } <= set(command)
+    token = environment["JUPYTER_TOKEN"]
+    assert len(token) >= 32 and f"http://127.0.0.1:8890/?token={token}" in out
+    assert not any(token in part for part in command)
+    assert "60 molecules" in out and "model" in out
+    run("app", files / "data.csv")
+    assert served[1][1]["JUPYTER_TOKEN"] != token and served[1][2].endswith(served[1][1]["JUPYTER_TOKEN"])
+
+
+def test_app_gives_every_molecule_its_part_back(files):
+    request = dict(data=str(files / "data.csv"), models=[str(files / "model")], smiles="smiles", tasks=None)
+    study = app.open_study(dict(request, split=None))
+    written = pd.read_csv(files / "model" / "split.csv")
+    assert study.split.to_column(study.n).tolist() == written["split"].tolist()
+    assert list(study.models) == ["model"] and study.table.task_names == ["mass", "logP"]
+    with pytest.raises(InputError, match="seen .* test molecules"):
+        frame = chains()
+        frame["part"] = np.repeat(["test", "train", "valid"], 20)
+        frame.to_csv(files / "other.csv", index=False)
+        app.open_study(dict(request, data=str(files / "other.csv"), split="part"))
+
+
+def test_app_file_names_are_never_code(run, served, files, tmp_path, monkeypatch):
+    name = 'x\'); open("hacked", "w") #; $(touch hacked)\n".csv'
+    shutil.copy(files / "data.csv", tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert run("app", name, "--no-browser")[0] == 0
+    command, environment, _, _ = served[0]
+    assert not any("hacked" in part for part in command)
+    monkeypatch.setenv(app.APP_REQUEST, environment[app.APP_REQUEST])
+    monkeypatch.chdir(files)
+    board = app.open_dashboard()
+    assert board.study.n == 60 and Path.cwd() == tmp_path
+    assert not (tmp_path / "hacked").exists()
+    page = json.loads((Path(fusionbook.__file__).parent / "static" / "app.ipynb").read_text())
+    assert "".join(page["cells"][0]["source"]).splitlines()[-1] == "open_dashboard()"
+
+
+def test_app_says_what_is_wrong(run, served, files, tmp_path, monkeypatch):
+    for arguments, words in (
+        ([files / "data.csv", tmp_path], "is not a model folder"),
+        ([tmp_path / "no.csv"], "no.csv"),
+        ([files / "new.csv", files / "model"], "column"),
+        ([files / "data.csv", files / "model", "--split-column", "part"], "part"),
+    ):
+        code, _, err = run("app", *arguments)
+        assert code == 2 and words in err and "Traceback" not in err
+    assert served == []
+    monkeypatch.setattr(app.util, "find_spec", lambda name: None)
+    code, _, err = run("app", files / "data.csv")
+    assert code == 2 and 'pip install "fusionbook[app]"' in err
+
+
+def test_app_does_not_share_a_port():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} cannot be used .*--port {port + 1}"):
+            app._check_port(port)
+    app._check_port(port)
+
+
+def test_app_answers_only_with_the_token(files, tmp_path):
+    """The real server: without the token a login page, with it the dashboard's page."""
+    pytest.importorskip("voila", reason="needs the extra [app]")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = [sys.executable, "-c", "import sys; from fusionbook.app import main; sys.exit(main())"]
+    arguments += ["app", files / "data.csv", files / "model"]
+    arguments += ["--no-browser", "--port", port]
+    server = subprocess.Popen(
+        [str(one) for one in arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        url = next(line.strip() for line in server.stdout if line.startswith("http"))
+        page = f"http://127.0.0.1:{port}/"
+        closed = _fetch(page)
+        assert closed.geturl().startswith(f"{page}login") and b"application/vnd.jupyter" not in closed.read()
+        assert _fetch(page + "api/kernels").geturl().startswith(f"{page}login")
+        assert _fetch(urllib.request.Request(page + "api/kernels", method="POST")).code == 403
+        assert _fetch(f"{page}?token=wrong").geturl().startswith(f"{page}login")
+        opened = _fetch(url)
+        assert opened.code == 200 and opened.geturl() == url
+        assert b"application/vnd.jupyter.widget-view+json" in opened.read()
+    finally:
+        server.terminate()
+        server.wait(30)
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(page, timeout=5)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _fetch(url, seconds=90):
+    """Ask for a page until the server answers; an error status is an answer."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return urllib.request.urlopen(url, timeout=seconds)
+        except urllib.error.HTTPError as answer:
+            return answer
+        except urllib.error.URLError:
+            assert time.monotonic() < end, "no answer"
+            time.sleep(0.3)
 
 
 # ---------------------------------------------------------------- mistakes of the user

@@ -562,3 +562,21 @@ def test_right_singular_methods_agree():
         S_other, Vt_other = top_singular(X, 4, method)
         assert_array(S_other[:4], S[:4], rtol=1e-9)
         assert_array(np.abs(np.sum(Vt_other[:4] * Vt[:4], axis=1)), np.ones(4), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_greedy_and_deim_choose_better_than_chance_on_blocks_that_share_hidden_quantities(seed):
+    rng = np.random.default_rng(seed)
+    hidden = rng.normal(size=(700, 24))
+    blocks = {}
+    for b in range(9):
+        mixing = rng.normal(size=(6, 80)) / np.arange(1, 7)[:, None]
+        seen = hidden[:, rng.choice(24, 6, replace=False)] @ mixing + 0.05 * rng.normal(size=(700, 80))
+        blocks[str(b)] = np.maximum(seen + 0.3 * rng.normal(size=80), 0)
+    X = module._scaled_blocks(blocks)[1]
+    assert min(X.shape) > module.GRAM_FROM  # the rule works in the leading directions only
+    frame = selection_errors(X, 15, [10, 30, 60], seeds=range(5))
+    error = frame.pivot_table(index="n_columns", columns="how", values="error")
+    assert (error["greedy"] < error["leverage"]).all() and (error["greedy"] < 0.98 * error["random"]).all()
+    assert (error["deim"] < 0.98 * error["random"]).all()
+    assert (error.min(axis=1) >= frame.groupby("n_columns")["optimal_error"].first() - 1e-9).all()

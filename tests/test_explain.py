@@ -508,6 +508,42 @@ def test_full_rank_leverage_is_the_hat_matrix_and_sees_everything():
         fit_leverage(np.zeros((4, 2)))
 
 
+@pytest.mark.parametrize(("n", "d"), [(640, 900), (900, 640)])
+@pytest.mark.parametrize(
+    "power", [0.6, 2.0]
+)  # 99 % of the variance needs more than one in ten rows, or fewer
+def test_leading_directions_give_the_leverage_of_the_full_decomposition(n, d, power):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(n, d)) / np.arange(1, d + 1) ** power
+    X -= X.mean(axis=0)
+    U, S, Vt = np.linalg.svd(X, full_matrices=False)
+    needed = int(np.searchsorted(np.cumsum(S**2) / np.sum(S**2), 0.99)) + 1
+    assert (needed > n // 10) == (power < 1)
+    for k in (None, 7, 150):
+        space = fit_leverage(X, k)
+        assert space.k == (k or min(needed, n // 10))
+        assert_array(space.singular, S[: space.k], rtol=1e-9)
+        assert_array(space.leverage(X), np.sum(U[:, : space.k] ** 2, axis=1), atol=1e-7, rtol=0)
+        new = X[:9] + 0.1 * rng.normal(size=(9, d))
+        exact = np.sum((new @ Vt[: space.k].T / S[: space.k]) ** 2, axis=1)
+        assert_array(space.leverage(new), exact, rtol=1e-5)
+
+
+def test_a_large_matrix_with_equal_directions_is_refused_at_the_tie_and_cut_before_it():
+    rng = np.random.default_rng(1)
+    left, _ = np.linalg.qr(rng.normal(size=(620, 30)))
+    right, _ = np.linalg.qr(rng.normal(size=(610, 30)))
+    sizes = np.r_[100.0, 10.0, np.full(28, 1.0)]
+    X = left * sizes @ right.T
+    assert fit_leverage(X, 2).k == 2
+    with pytest.raises(InputError, match="equally long, so they are not unique. Take 2"):
+        fit_leverage(X, 5)
+    with pytest.raises(InputError, match="k"):
+        fit_leverage(X, 31)
+    with pytest.raises(InputError, match="k"):
+        fit_leverage(X, 0.5)
+
+
 def test_domain_follows_the_input_rows(fused, table, split):
     with pytest.warns(RowsWarning):
         frame = applicability_domain(fused, table, split, ["C" * 90, "C1CC", table.smiles[split.train[0]]])

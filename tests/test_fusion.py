@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fusionbook.core import InputError, ModelFileError, RowsWarning, TrainingWarning, assert_array
-from fusionbook.embeddings import EmbeddingBlocks
+from fusionbook.embeddings import EmbeddingBlocks, fit_block_scaler
 from fusionbook.fusion import (
     FusedMultiTask,
     MeanPredictor,
@@ -273,3 +273,14 @@ def test_scikit_learn_habits(small_config):
 def test_unknown_options(single, table, split, option, value):
     with pytest.raises(InputError):
         FusedMultiTask(**({"encoders": single} | {option: value})).fit(table, split)
+
+
+@pytest.mark.parametrize("value", [1234567.9, 0.1, -3e8])
+def test_a_constant_column_is_dead_whatever_its_rounding(value):
+    """The standard deviation of a constant is not quite 0: its mean is rounded."""
+    Z = np.full((10_000, 3), value)
+    Z[:, 1] = value * (1 + 1e-9 * np.random.default_rng(0).normal(size=10_000))
+    scaler = fit_block_scaler(Z, np.zeros(3, dtype=int), dead=0)
+    assert scaler.columns.tolist() == [1]
+    with pytest.raises(InputError, match="no column"):
+        fit_block_scaler(Z[:, [0, 2]], np.zeros(2, dtype=int))

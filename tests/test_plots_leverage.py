@@ -436,10 +436,32 @@ def test_card_places_images_and_the_strongest_correlations():
     texts = [note.text for note in fig.layout.annotations]
     assert {"3", "2", "−1", "highest values", "lowest values", "b −0.90", "rings 0.20"} <= set(texts)
     boxes = [(shape.x0, shape.y0, shape.x1, shape.y1) for shape in fig.layout.shapes]
-    assert all(0 <= a < c <= 0.57 and 0 <= b < d <= 1 for a, b, c, d in boxes)
+    assert all(0 <= a < c <= 1 and 0 <= b < d <= 1 for a, b, c, d in boxes)
+    (a, b, c), height = boxes, fig.layout.height - fig.layout.margin.t - fig.layout.margin.b
+    assert (
+        a[1] == c[1] and b[3] < a[1]
+    )  # the lowest value stands beside the highest, the second highest below
+    assert a[2] < c[0]
+    assert all(
+        576 * (x1 - x0) > 280 and height * (y1 - y0) > 230 for x0, y0, x1, y1 in boxes
+    )  # pixels at width 600
+    assert fig.layout.yaxis.domain[1] < min(y0 for _, y0, _, _ in boxes)  # bars below all pictures
     text = plots.describe(fig)
     assert "Highest values: CCO 3, CCO 2. Lowest values: CCO -1." in text
     assert "b -0.90 (12 molecules), rings 0.20 (40 molecules)" in text
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 9])
+def test_card_never_puts_more_than_two_pictures_in_a_row_nor_one_on_another(n):
+    frame = pd.concat([molecules().iloc[:1]] * n, ignore_index=True)
+    for kinds in (["most"] * n, ["most"] * (n - n // 3) + ["least"] * (n // 3)):
+        fig = plots.feature_card(frame.assign(kind=kinds), correlated(), note="orange raises, blue lowers")
+        boxes = sorted((-round(box.y1, 6), box.x0, box.x1, box.y0) for box in fig.layout.shapes)
+        assert len(boxes) == len(fig.layout.images) == sum(min(kinds.count(one), 6) for one in set(kinds))
+        assert max(np.unique([top for top, *_ in boxes], return_counts=True)[1]) <= 2
+        for (top, x0, _, y0), (top2, x2, _, _) in zip(boxes, boxes[1:]):
+            assert x2 > x0 + 0.49 if top == top2 else -top2 < y0
+        assert min(box[3] for box in boxes) > fig.layout.yaxis.domain[1] > 0
 
 
 def test_card_needs_no_correlations_and_no_kind():
@@ -578,7 +600,7 @@ Y2 = np.ones((2, 1))
             lambda: plots.removal_heatmap(removal()[["log P", "gap", "dipole"]]),
             "the same names in rows and columns",
         ),
-        (lambda: plots.scree([[0.5]]), "`explained` must have shape (any)"),
+        (lambda: plots.scree([[0.5]]), "`explained` must have shape (any,)"),
         (lambda: plots.scree([0.9, 0.9]), "at most 1 in sum"),
         (lambda: plots.scree([]), "finite, not negative"),
         (lambda: plots.scree([0.5, 0.5], k=3), "`k` must be a whole number from 1 to 2"),
@@ -600,7 +622,7 @@ Y2 = np.ones((2, 1))
         ),
         (lambda: plots.transfer_heatmap(square(("a", "b")), square()), "property of `correlation` 'a'"),
         (lambda: plots.williams(domain().assign(limit=[1, 2, 3, 4, 5])), "must be one value for all rows"),
-        (lambda: plots.williams(domain(), ids=[1]), "`ids` must have shape (5)"),
+        (lambda: plots.williams(domain(), ids=[1]), "`ids` must have shape (5,)"),
         (
             lambda: plots.parity_intervals(Y2, np.ones((2, 2)), Y2, Y2, ["a"]),
             "`Y_hat` must have shape (2, 1)",
@@ -623,3 +645,57 @@ def test_bad_input_is_named(draw, message):
     with pytest.raises(InputError) as caught:
         draw()
     assert message in str(caught.value)
+
+
+def test_a_still_figure_has_the_choice_of_its_menu_in_words_and_leaves_the_figure_alone():
+    xy = np.arange(6.0).reshape(3, 2)
+    fig = plots.embedding_map(xy, np.eye(3)[:, :2], ["gap (eV)", "a<b"])
+    before = fig.to_json()
+    made = plots.still(fig)
+    assert fig.to_json() == before and len(fig.layout.updatemenus) == 1
+    assert not made.layout.updatemenus
+    assert "property: gap (eV)" in [note.text for note in made.layout.annotations]
+    assert plots.describe(made) == plots.describe(fig)
+    fig.layout.updatemenus[0].active = 1
+    assert "property: a&lt;b" in [note.text for note in plots.still(fig).layout.annotations]
+    parity = plots.parity(np.eye(3), {"ST": np.eye(3), "F-MT": np.eye(3)}, list("abc"))
+    assert "model: F-MT" in [note.text for note in plots.still(parity).layout.annotations]
+    plain = go.Figure(go.Scatter(x=[0, 1], y=[1, 2]))
+    assert plots.still(plain) == plain
+    with pytest.raises(InputError, match="must be a plotly figure"):
+        plots.still("figure")
+
+
+def luminance(color):
+    part = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    part = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(part @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_map_scale_rises_in_lightness_and_its_dark_end_is_seen_on_the_dark_page():
+    shades = [luminance(color) for _, color in plots.MAP_SCALE]
+    assert (np.diff(shades) > 0.03).all()
+    page = luminance(pio.templates["fusionbook dark"].layout.paper_bgcolor)
+    assert (shades[0] + 0.05) / (page + 0.05) >= 3  # WCAG contrast of graphics
+
+
+def test_stacked_transfer_panels_leave_room_for_their_slanted_names_only():
+    def gap(names):
+        frame = pd.DataFrame(np.eye(5), index=names, columns=names)
+        fig = plots.transfer_heatmap(frame, frame)
+        height = fig.layout.height - fig.layout.margin.t - 48
+        return height * (fig.layout.yaxis.domain[0] - fig.layout.yaxis2.domain[1])
+
+    assert gap(list("abcde")) >= 90  # the lower panel's title and colour bar
+    assert gap([letter * 30 for letter in "abcde"]) > gap(list("abcde")) + 80  # 18 letters, slanted
+
+
+def test_names_of_blocks_go_into_a_legend_where_they_would_cover_each_other():
+    frame = pd.DataFrame({"block": [f"property {i}" for i in range(12)], "leverage": 1.0, "importance": 0.1})
+    crowd = plots.leverage_against_importance(frame)
+    assert crowd.layout.showlegend and {trace.mode for trace in crowd.data} == {"markers"}
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in crowd.data}) == 12
+    frame["leverage"] = np.arange(12) % 3
+    frame["importance"] = np.arange(12) // 3
+    wide = plots.leverage_against_importance(frame)
+    assert not wide.layout.showlegend and {trace.mode for trace in wide.data} == {"markers+text"}

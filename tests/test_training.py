@@ -240,3 +240,34 @@ def test_model_files_that_cannot_be_read(tmp_path):
     (other / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other files"):
         write_model(other, "MeanPredictor", {}, {})
+
+
+def test_watched_training_gives_the_same_network(small_config, table, split):
+    store = pack_graphs(table.smiles)
+    job = dict(store=store, Y=table.Y, tasks=table.task_names, train=split.train, valid=split.valid, seed=4)
+    told = []
+    watched = fit_network(**job, config=small_config, report=told.append)
+    alone = fit_network(**job, config=small_config)
+    np.testing.assert_array_equal(watched.predict(store), alone.predict(store))
+    assert [one.step for one in told] == list(range(1, int(alone.history.step[-1]) + 1))
+    rounds = [one for one in told if one.valid_loss is not None]
+    np.testing.assert_array_equal([one.step for one in rounds], alone.history.step)
+    np.testing.assert_array_equal([one.valid_loss for one in rounds], alone.history.valid_loss)
+    np.testing.assert_array_equal([one.train_loss for one in rounds], alone.history.train_loss)
+    assert {one.tasks for one in told} == {tuple(table.task_names)} and told[0].molecules > 0
+
+
+def test_a_stopped_fit_leaves_the_model_as_it_was(small_config, table, split):
+    def stop(told):
+        raise KeyboardInterrupt
+
+    model = SingleTask(small_config, n_jobs=2, progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(table, split, report=stop)
+    assert not [name for name in vars(model) if name.endswith("_")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        before = model.fit(table, split).predict(table)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(table.only(table.task_names[:1]), split, report=stop)
+    np.testing.assert_array_equal(model.predict(table), before)

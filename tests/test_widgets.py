@@ -437,14 +437,90 @@ def lab_of(fitted, models=("mean", "ST"), steps=20):
     return lab
 
 
-@pytest.mark.parametrize("kind", [SingleTask, MultiTask])
-def test_watched_training_equals_fit(fitted, kind):
+def test_lab_models_are_those_of_fit(fitted):
     table, split, _ = fitted
-    config = replace(TINY, d_h=16, min_steps=20, max_steps=20)
-    one = widgets.fit_watched(kind(config, n_models=2, seed=3), table, split)
-    other = kind(config, n_models=2, seed=3, n_jobs=1, progress=False).fit(table, split)
-    np.testing.assert_array_equal(one.predict(table).to_numpy(), other.predict(table).to_numpy())
-    np.testing.assert_array_equal(one.seen_, other.seen_)
+    plan = widgets.TrainingPlan(("ST", "MT", "F-MT"), d_h=16, max_steps=20, seed=3)
+    run = widgets.LabTraining(table, split, plan)
+    run.run()
+    assert run.state == "done", run.message
+    single = SingleTask(plan.configured(SingleTask), seed=3, n_jobs=1, progress=False).fit(table, split)
+    multi = MultiTask(plan.configured(MultiTask), seed=3, n_jobs=1, progress=False).fit(table, split)
+    fused = FusedMultiTask(single, seed=3).fit(table, split)
+    for name, other in (("ST", single), ("MT", multi), ("F-MT", fused)):
+        np.testing.assert_array_equal(run.models[name].predict(table), other.predict(table))
+    assert [len(run.histories[name]) for name in ("ST", "MT", "F-MT")] == [3, 1, 3]
+    pd.testing.assert_frame_equal(
+        run.histories["ST"][1], single.networks_[0][1].history.to_frame(["dipole"]), check_dtype=False
+    )
+
+
+class Watched(widgets.LabTraining):
+    """Calls `seen(training, told)` before each step is noted."""
+
+    def note(self, told):
+        self.seen(self, told)
+        super().note(told)
+
+
+@pytest.mark.parametrize("where", ["network", "embedding", "head"])
+def test_cancel_is_heard_at_the_next_step(fitted, where):
+    table, split, _ = fitted
+    steps = []
+
+    def seen(training, told):
+        if told.what == where:
+            steps.append(told.step)
+            if told.step == 2:
+                training.cancel()
+
+    run = Watched(table, split, widgets.TrainingPlan(("MT", "F-MT"), d_h=16, max_steps=20))
+    run.seen = seen
+    run.run()
+    assert steps == [1, 2] and run.state == "cancelled" and run.models == {} and run.errors is None
+
+
+def test_curves_grow_while_a_network_trains(fitted):
+    table, split, _ = fitted
+    lengths, panels = [], []
+
+    def seen(training, told):
+        if training.rounds and training.rounds != sum(lengths[-1:]):
+            lengths.append(training.rounds)
+            fig = widgets.training_figure(training, "learning curves")
+            panels.append([note.text for note in fig.layout.annotations[:3]])
+        if told.step == 60:
+            training.cancel()
+
+    run = Watched(table, split, widgets.TrainingPlan(("ST",), d_h=16, max_steps=100))
+    run.seen = seen
+    run.run()
+    assert lengths == sorted(lengths) and len(lengths) > 20
+    assert all(one == ["gap", "dipole", "logp"] for one in panels)
+    assert 0 < run.steps < 100 and run.total == 300
+
+
+def test_models_that_saw_the_new_test_molecules_leave(fitted):
+    table, split, models = fitted
+    lab = FusionLab(Study(table, split, {"old": models["ST"]}, background=False))
+    for name, box in lab.models.items():
+        box.value = name == "mean"
+    lab.by.value, lab.seed.value = "random", 5
+    lab.train()
+    lab.wait()
+    assert list(lab.study.models) == ["mean"] and "old left the study" in lab.status.value
+    lab.by.value = "study"
+    lab.train()
+    lab.wait()
+    assert list(lab.study.models) == ["mean"] and "left" not in lab.status.value
+
+
+def test_a_table_that_changes_meanwhile_gets_no_models(fitted):
+    lab = lab_of(fitted, ("ST",), 400)
+    lab.train()
+    lab.study.table = lab.study.table.select(range(30))
+    lab.wait()
+    assert lab.study.models == {} and "table was changed meanwhile" in lab.status.value
+    assert not lab.train_button.disabled
 
 
 def test_lab_trains_and_hands_over(fitted):
@@ -460,8 +536,9 @@ def test_lab_trains_and_hands_over(fitted):
         assert len(lab.canvas.data) > 0
 
 
-def test_cancelled_training_leaves_nothing(fitted):
-    lab = lab_of(fitted, ("ST",), 100_000)
+@pytest.mark.parametrize("names", [("ST",), ("MT",)])
+def test_cancelled_training_leaves_nothing(fitted, names):
+    lab = lab_of(fitted, names, 100_000)
     lab.train()
     time.sleep(0.6)
     lab.train()
@@ -524,9 +601,12 @@ def test_hostile_names_stay_text(kind, hostile):
     if isinstance(view, MoleculeInspector):
         view.pick()
     if isinstance(view, FusionLab):
-        view.training = widgets.LabTraining(hostile[0], hostile[1], widgets.TrainingPlan(("mean",)))
-        view.training.run()
-        view._finish(view.training)
+        for name, box in view.models.items():
+            box.value = name in ("mean", "ST")
+        view.d_h.value, view.max_steps.value = 16, 20
+        view.train()
+        view.wait()
+        assert "Done in" in view.status.value
     if isinstance(view, EmbeddingExplorer):
         study.hovered = 3
         view.second.value = HOSTILE
