@@ -1,5 +1,6 @@
 # make quickstart   the main job on the bundled table: three kinds of model, a table and report.html
 # make test         everything that must hold: export is a no-op, ruff, pytest, nbdev-test
+# make browser      clicks through the views in a real JupyterLab and Chromium (not yet part of make test)
 # make lab          JupyterLab on the start page: the tutorials, and the dashboard in one cell
 # make benchmark    times and memory of featurisation, leverage and CUR, connections, widgets
 # Each makes .venv first if there is none; make env makes only that.
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env quickstart test lab benchmark readme clean
+.PHONY: env quickstart test browser lab benchmark readme clean
 
 env: $(READY)
 
@@ -28,6 +29,9 @@ test: $(READY)
 	$(BIN)/ruff format --check tests benchmarks .ci
 	$(BIN)/python -m pytest
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2
+
+browser: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 lab: $(READY)
 	$(BIN)/fusionbook lab

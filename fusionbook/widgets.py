@@ -7,23 +7,23 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'LAB_MODELS', 'HEAD_STEP', 'VIEWS', 'read_rows', 'StudyState', 'has_encoders', 'can_predict', 'CheckedStudy',
            'LatentMap', 'fit_map', 'Spectrum', 'fit_spectrum', 'Results', 'ModelResults', 'MoleculeResults',
            'kernel_loop', 'Study', 'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text', 'table_html',
-           'message_html', 'page_html', 'error_text', 'free_path', 'new_canvas', 'store_state', 'clear_canvas',
-           'replace_layout', 'show_figure', 'still_figure', 'Fitter', 'View', 'WorkingView', 'StandingView',
-           'Colouring', 'colouring', 'find_molecules', 'map_parts', 'map_ready', 'molecule_html', 'empty_html',
-           'map_points', 'map_marker', 'shown_rows', 'MapCanvas', 'MapEvents', 'MapDrawing', 'MarkedMap', 'menu',
-           'button', 'text_box', 'line', 'refill', 'MapControls', 'landed_html', 'MapActions', 'PastingMap',
-           'SavingMap', 'EmptyMap', 'EmbeddingExplorer', 'join_figures', 'card_html', 'make_card', 'leverage_figure',
-           'LeverageControls', 'LeverageCards', 'LeverageExplorer', 'n_members', 'untrained_blocks', 'connected',
-           'connection_figure', 'transferred', 'pair_quality', 'pair_figure', 'pair_html', 'ConnectionControls',
-           'ConnectionDrawing', 'ConnectionEvents', 'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of',
-           'predictions_of', 'inspect_molecule', 'inspected_html', 'contribution_figure', 'InspectorControls',
-           'MoleculeInspector', 'sparkline', 'task_html', 'preset_names', 'pick_problems', 'PickerControls',
-           'PickerActions', 'PropertyPicker', 'Cancelled', 'TrainingPlan', 'Training', 'WatchedTraining',
-           'RunningTraining', 'unfinished_tasks', 'LabTraining', 'errors_html', 'training_figure', 'curves_figure',
-           'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread', 'honest_models', 'LabEnd', 'FusionLab', 'Dashboard',
-           'explore']
+           'message_html', 'page_html', 'error_text', 'free_path', 'forget_outline', 'drop_outline', 'send_selected',
+           'new_canvas', 'store_state', 'clear_canvas', 'replace_layout', 'show_figure', 'still_figure', 'Fitter',
+           'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring', 'find_molecules', 'map_parts',
+           'map_ready', 'molecule_html', 'empty_html', 'map_points', 'map_marker', 'shown_rows', 'MapCanvas',
+           'MapEvents', 'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'refill', 'MapControls',
+           'MapFollowing', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer',
+           'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards',
+           'LeverageExplorer', 'n_members', 'untrained_blocks', 'connected', 'connection_figure', 'transferred',
+           'pair_quality', 'pair_figure', 'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents',
+           'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule',
+           'inspected_html', 'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html',
+           'preset_names', 'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled',
+           'TrainingPlan', 'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining',
+           'errors_html', 'training_figure', 'curves_figure', 'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread',
+           'honest_models', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
-# %% ../nbs/12_widgets.ipynb #9c95660a
+# %% ../nbs/12_widgets.ipynb #b080612e
 import asyncio
 import html
 import threading
@@ -59,7 +59,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #3deeb358
+# %% ../nbs/12_widgets.ipynb #eaca1b6d
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -91,7 +91,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #2133ec3f
+# %% ../nbs/12_widgets.ipynb #139ff3ca
 from .fusion import HEAD_CONFIG
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
@@ -116,7 +116,7 @@ from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
 
-# %% ../nbs/12_widgets.ipynb #69cf0b77
+# %% ../nbs/12_widgets.ipynb #e6177362
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -143,7 +143,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #c935e53c
+# %% ../nbs/12_widgets.ipynb #ddffafa2
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -178,7 +178,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #2cddb13f
+# %% ../nbs/12_widgets.ipynb #7222b0f9
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -215,7 +215,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #0e351106
+# %% ../nbs/12_widgets.ipynb #39cb7eb2
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -253,7 +253,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #ba240ac3
+# %% ../nbs/12_widgets.ipynb #1d8a97ab
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -293,7 +293,7 @@ def fit_map(
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #e73002e9
+# %% ../nbs/12_widgets.ipynb #e71a6208
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -341,7 +341,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #3939839f
+# %% ../nbs/12_widgets.ipynb #7a0beb70
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -381,7 +381,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #95806f4d
+# %% ../nbs/12_widgets.ipynb #ac9153bf
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -418,7 +418,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #d0396326
+# %% ../nbs/12_widgets.ipynb #41984fa1
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -457,7 +457,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #75d83ad2
+# %% ../nbs/12_widgets.ipynb #1069f285
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -502,7 +502,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #513a9f14
+# %% ../nbs/12_widgets.ipynb #ab6c4e2c
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -519,7 +519,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #6b5bff58
+# %% ../nbs/12_widgets.ipynb #b51319ae
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -553,7 +553,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #4eeae9f5
+# %% ../nbs/12_widgets.ipynb #078cce61
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -591,7 +591,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #aeb518d5
+# %% ../nbs/12_widgets.ipynb #30074080
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -624,8 +624,31 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #df207161
+# %% ../nbs/12_widgets.ipynb #b0c94903
 CLEAR = "rgba(0,0,0,0)"
+
+
+def forget_outline(canvas: go.FigureWidget) -> None:
+    """Drop what the page said of a lasso's line: it holds values that cannot be written to a page."""
+    canvas._layout.pop("selections", None)
+
+
+def drop_outline(canvas: go.FigureWidget) -> bool:
+    """Take the line of a lasso off the page; True if there can have been one: then `send_selected` has to follow."""
+    forget_outline(canvas)
+    if not getattr(canvas, "_outlined", False):
+        return False
+    canvas._outlined = False
+    canvas._send_relayout_msg({"selections": []})
+    return True
+
+
+def send_selected(canvas: go.FigureWidget) -> None:
+    """Tell the page which points are selected, even if nothing seems to have changed: with the line it forgets them."""
+    traces = [i for i, trace in enumerate(canvas.data) if hasattr(trace, "selectedpoints")]
+    chosen = [canvas.data[i].selectedpoints for i in traces]
+    if traces:
+        canvas._send_restyle_msg({"selectedpoints": [None if one is None else [int(i) for i in one] for one in chosen]}, traces)
 
 
 def new_canvas(height: int) -> go.FigureWidget:
@@ -642,18 +665,20 @@ def store_state(canvas: go.FigureWidget) -> None:
     plotly does this when a figure is displayed by itself, but not when it stands in a box; changes that are made before the
     page has loaded plotly's script would be lost.
     """
+    forget_outline(canvas)
     canvas._repr_mimebundle_()
 
 
 def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     """Draw nothing but a line of text, plain text, in the middle."""
+    drop_outline(canvas)
     canvas.data = ()
     words = dict(text=label_text(text, 120), x=0.5, y=0.5, xanchor="center", font=dict(size=13))
     hidden = dict(xaxis=dict(visible=False), yaxis=dict(visible=False), title=words, meta={"description": text})
     replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
     store_state(canvas)
 
-# %% ../nbs/12_widgets.ipynb #5cb2a091
+# %% ../nbs/12_widgets.ipynb #d2bfb1eb
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -666,6 +691,7 @@ def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = No
     layout = fig.layout.to_plotly_json()
     layout["height"] = height or canvas.layout.height
     same = [one.type for one in canvas.data] == [one.type for one in fig.data]
+    outlined = drop_outline(canvas)
     with canvas.batch_update():
         if same:
             for old, new in zip(canvas.data, fig.data):
@@ -674,21 +700,24 @@ def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = No
         canvas.data = ()
         canvas.add_traces(list(fig.data))
     replace_layout(canvas, layout)
+    if outlined:
+        send_selected(canvas)
     store_state(canvas)
     return not same
 
 
 def still_figure(canvas: go.FigureWidget) -> go.Figure:
     """A plain copy of what is drawn, on white paper."""
+    forget_outline(canvas)
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None)
 
-# %% ../nbs/12_widgets.ipynb #81fcbdc1
+# %% ../nbs/12_widgets.ipynb #42dd590b
 class Fitter(anywidget.AnyWidget):
     """Shows nothing; tells plotly when the width of the view around it changes (`static/widgets.js`)."""
 
     _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
 
-# %% ../nbs/12_widgets.ipynb #a4b352d0
+# %% ../nbs/12_widgets.ipynb #3a8812c9
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -731,7 +760,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #9706347e
+# %% ../nbs/12_widgets.ipynb #72626e67
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -762,7 +791,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #ca5b8594
+# %% ../nbs/12_widgets.ipynb #87b38fc1
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -797,7 +826,53 @@ class StandingView(WorkingView):
     def _listen(self):
         pass
 
-# %% ../nbs/12_widgets.ipynb #ca1561af
+# %% ../nbs/12_widgets.ipynb #de3ae446
+class LassoView(StandingView):
+    """A view whose first `n_maps` traces hold molecules that a lasso or box can select; further ones are marks."""
+
+    n_maps = 2
+    _gathered = ()
+    _drawing_lasso = False
+
+    def on_selection(self, trace, points, selector=None) -> None:
+        """Gather what a lasso or box holds; plotly tells it trace by trace, in their order.
+
+        Neither points nor a line: that is the page's answer to a line that was taken away, and no wish of the person.
+        """
+        if points.trace_index == 0:
+            self._gathered = []
+        if points.trace_index < self.n_maps:
+            self._gathered = [*self._gathered, *(int(trace.customdata[i]) for i in points.point_inds)]
+        if points.trace_index != len(self.canvas.data) - 1:
+            return
+        if selector is None and not self._gathered:
+            return self.fade_others(again=True)
+        self.canvas._outlined = self._drawing_lasso = True
+        try:
+            self.study.selection = sorted(set(self._gathered))
+            self.fade_others()
+        finally:
+            self._drawing_lasso = False
+
+    def fade_others(
+        self,
+        again: bool = False,  # tell the page even what it should know already
+    ) -> None:
+        """Fade what is not selected; a line on the page goes, unless it is the one that has just been drawn."""
+        if not self._drawing_lasso:
+            again = drop_outline(self.canvas) or again
+        chosen = self.study.selection
+        with self.canvas.batch_update():
+            for trace in self.canvas.data[: self.n_maps]:
+                ids = np.asarray(trace.customdata if trace.customdata is not None else [], dtype=np.int64)
+                trace.selectedpoints = np.flatnonzero(np.isin(ids, chosen)) if len(chosen) else None
+            for trace in self.canvas.data[self.n_maps :]:
+                trace.selectedpoints = None
+        if again:
+            send_selected(self.canvas)
+        store_state(self.canvas)
+
+# %% ../nbs/12_widgets.ipynb #09e306a4
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -844,7 +919,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #f3ca64db
+# %% ../nbs/12_widgets.ipynb #76fb041a
 WAYS = ("SMILES", "SMARTS", "text")
 
 
@@ -893,7 +968,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #759f70b3
+# %% ../nbs/12_widgets.ipynb #ecbb7d40
 def map_parts(
     study: Study,
     model: str,
@@ -912,7 +987,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #147d8c9f
+# %% ../nbs/12_widgets.ipynb #4447068b
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -933,7 +1008,7 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #d93ba043
+# %% ../nbs/12_widgets.ipynb #e5ea7795
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
@@ -962,11 +1037,12 @@ def shown_rows(n: int, selection: Sequence[int] = (), most: int = MAX_POINTS, se
     order = np.random.default_rng(seed).permutation(n)[:most]
     return np.union1d(order, np.asarray(selection, dtype=np.int64))
 
-# %% ../nbs/12_widgets.ipynb #5c810623
-class MapCanvas(StandingView):
+# %% ../nbs/12_widgets.ipynb #8c237f75
+class MapCanvas(LassoView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
     height = 420
+    n_maps = 4
 
     def _prepare_canvas(self):
         """Make the traces once; later only their contents change."""
@@ -987,11 +1063,11 @@ class MapCanvas(StandingView):
         for trace in fig.data[:4]:
             trace.on_hover(self.on_hover)
             trace.on_click(self.on_click)
-            trace.on_selection(self.on_selection)
             trace.on_deselect(self.on_deselect)
-        self._gathered = []
+        for trace in fig.data:
+            trace.on_selection(self.on_selection)
 
-# %% ../nbs/12_widgets.ipynb #0b70059b
+# %% ../nbs/12_widgets.ipynb #bc45fe17
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1007,20 +1083,12 @@ class MapEvents(MapCanvas):
             kept = self.study.selection
             self.study.selection = tuple(one for one in kept if one != row) if row in kept else (*kept, row)
 
-    def on_selection(self, trace, points, selector=None):
-        """Gather what a lasso or box holds; plotly tells it trace by trace, in their order."""
-        if points.trace_index == 0:
-            self._gathered = []
-        self._gathered += [int(trace.customdata[i]) for i in points.point_inds]
-        if points.trace_index == 3:
-            self.study.selection = sorted(self._gathered)
-
     def on_deselect(self, trace, points):
         """A double click clears the selection."""
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #dd07119d
+# %% ../nbs/12_widgets.ipynb #cb4cc3f0
 class MapDrawing(MapEvents):
     """What the maps show."""
 
@@ -1032,6 +1100,7 @@ class MapDrawing(MapEvents):
         known = np.isfinite(colour.values[self.rows])
         title = dict(text=label_text(colour.title, 60), side="right")
         marker = map_marker(colour.values[self.rows][known], colour.names, dict(title=title))
+        outlined = drop_outline(self.canvas)
         with self.canvas.batch_update():
             self._layout(names)
             for number in range(2):
@@ -1040,6 +1109,8 @@ class MapDrawing(MapEvents):
                 for trace, own in zip(self.canvas.data[2 * number : 2 * number + 2], (~known, known)):
                     trace.update(visible=shown, **map_points(xy, self.rows, own, self.study.selection))
                 self.canvas.data[2 * number + 1].marker.update(marker)
+        if outlined:
+            send_selected(self.canvas)
         self._draw_marks()
         counts = f"{known.sum():,} of {self.study.n:,} molecules have a value, the others are grey."
         sampled = "" if len(self.rows) == self.study.n else f" {len(self.rows):,} of {self.study.n:,} molecules are drawn, at random."
@@ -1053,7 +1124,7 @@ class MapDrawing(MapEvents):
             x, y = (("xaxis", "yaxis"), ("xaxis2", "yaxis2"))[number]
             share = self.maps[min(number, len(self.maps) - 1)].explained
             shown = both or number == 0
-            left = [0, 0.46 if both else 1.0] if number == 0 else [0.54, 1.0]
+            left = [0, 0.445 if both else 1.0] if number == 0 else [0.555, 1.0]
             across = dict(domain=left, visible=shown, title_text=f"{label_text(name, 30)}: component 1 ({share[0]:.0%})")
             up = dict(visible=shown, anchor=("x", "x2")[number], title_text=f"component 2 ({share[1]:.0%})")
             self.canvas.update_layout({x: across, y: up})
@@ -1062,19 +1133,9 @@ class MapDrawing(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #8b9b1ebd
+# %% ../nbs/12_widgets.ipynb #e4ab07bf
 class MarkedMap(MapDrawing):
-    """What is drawn over the molecules: the selection, and where a pasted molecule lands."""
-
-    def _draw_selection(self):
-        """Fade what is not selected."""
-        with self.canvas.batch_update():
-            self.canvas.layout.selections = ()
-            for trace in self.canvas.data[:4]:
-                ids = np.asarray(trace.customdata if trace.customdata is not None else [], dtype=np.int64)
-                chosen = self.study.selection
-                trace.selectedpoints = np.flatnonzero(np.isin(ids, chosen)) if len(chosen) else None
-        store_state(self.canvas)
+    """What is drawn over the molecules: where a pasted molecule lands."""
 
     def _draw_marks(self):
         """Ring the neighbours of a pasted molecule, and put a star where it lands."""
@@ -1091,7 +1152,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #716eaaf5
+# %% ../nbs/12_widgets.ipynb #51e1ba0e
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1133,9 +1194,9 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #d9b7a704
+# %% ../nbs/12_widgets.ipynb #82b8e1d3
 class MapControls(MarkedMap):
-    """The controls of the embedding explorer and the line between them and the study."""
+    """The controls of the embedding explorer."""
 
     title = "Embeddings"
 
@@ -1164,6 +1225,10 @@ class MapControls(MarkedMap):
         bottom = line(self.how, self.find_box, self.paste_box, clear, save, page)
         return [top, ipywidgets.HBox([drawing, side], layout={"overflow": "hidden"}), bottom]
 
+# %% ../nbs/12_widgets.ipynb #116d5a0e
+class MapFollowing(MapControls):
+    """What a map does when another view, or Python, changes the study."""
+
     def _listen(self):
         self.hear(lambda change: self.refresh(), "table", "split", "models", "model", "properties")
         self.hear(lambda change: self._draw_selection_and_say(), "selection")
@@ -1171,16 +1236,22 @@ class MapControls(MarkedMap):
         self.hear(lambda change: self.follow_block(), "block")
 
     def _draw_selection_and_say(self):
-        self._draw_selection()
+        self.fade_others()
         self.show_panel()
         self.say(f"{len(self.study.selection):,} molecules selected." if self.study.selection else "Nothing is selected.")
 
     def follow_block(self):
-        """Another view looks at a block: show its map first."""
-        if self.study.block and self.study.block in [value for _, value in self.first.options]:
-            self.first.value = self.study.block
+        """Another view looks at a block: show its map first; if it stood second, the maps change places."""
+        block, before = self.study.block, self.first.value
+        if not block or block == before or block not in [value for _, value in self.first.options]:
+            return
+        if self.second.value == block:
+            self._filling = True
+            self.second.value = before
+            self._filling = False
+        self.first.value = block
 
-# %% ../nbs/12_widgets.ipynb #3f78b861
+# %% ../nbs/12_widgets.ipynb #2ddc4090
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1191,8 +1262,8 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #8b45d0ca
-class MapActions(MapControls):
+# %% ../nbs/12_widgets.ipynb #0adcaa50
+class MapActions(MapFollowing):
     """What a person does with a map."""
 
     def show_panel(self) -> None:
@@ -1214,7 +1285,7 @@ class MapActions(MapControls):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #b5039e51
+# %% ../nbs/12_widgets.ipynb #2f444880
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1248,7 +1319,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #f67aeb6a
+# %% ../nbs/12_widgets.ipynb #b583fb84
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1262,12 +1333,13 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #2038f894
+# %% ../nbs/12_widgets.ipynb #904e8125
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
     def _show_nothing(self, text):
         self.panel.value = empty_html(text)
+        drop_outline(self.canvas)
         with self.canvas.batch_update():
             for trace in self.canvas.data:
                 trace.update(x=[], y=[], customdata=[], selectedpoints=None)
@@ -1284,7 +1356,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #3b9c9ad2
+# %% ../nbs/12_widgets.ipynb #97f5e086
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1328,7 +1400,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #fe00b63d
+# %% ../nbs/12_widgets.ipynb #d529ab9a
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1357,7 +1429,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #116ccf6b
+# %% ../nbs/12_widgets.ipynb #7cb69cfd
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1391,7 +1463,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #7fb27773
+# %% ../nbs/12_widgets.ipynb #9b629b88
 CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
@@ -1422,11 +1494,12 @@ def make_card(study: Study, model: str, block: str, feature: int) -> FeatureCard
 def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     """Mass of the blocks at rank k, beside the leverage of every feature; the columns that CUR keeps are marked."""
     bars = plots.leverage_bars(spectrum.frame(k), level=0.95)
+    bars.data[0].hovertext = [text.replace("<br>interval nan to nan", "") for text in bars.data[0].hovertext]
     features = plots.feature_leverage(spectrum.scores(k), kept=spectrum.columns(k, how).tolist())
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #54062278
+# %% ../nbs/12_widgets.ipynb #0abdd860
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1456,7 +1529,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #d64d6318
+# %% ../nbs/12_widgets.ipynb #78724b43
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1489,7 +1562,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #11a7c118
+# %% ../nbs/12_widgets.ipynb #95fcbb43
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1534,7 +1607,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #5e1c4b29
+# %% ../nbs/12_widgets.ipynb #145ac416
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1578,7 +1651,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #0274cdfa
+# %% ../nbs/12_widgets.ipynb #e09c342f
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1613,7 +1686,7 @@ def pair_quality(study: Study, model: str, source: str, target: str) -> pd.Serie
 
     return study.keep(("pair", model, source, target), compute)
 
-# %% ../nbs/12_widgets.ipynb #a11eae3d
+# %% ../nbs/12_widgets.ipynb #330581ae
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1650,8 +1723,8 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #46adc0c1
-class ConnectionControls(StandingView):
+# %% ../nbs/12_widgets.ipynb #a7f14b60
+class ConnectionControls(LassoView):
     """The controls of the connection explorer."""
 
     title = "Connections"
@@ -1677,17 +1750,18 @@ class ConnectionControls(StandingView):
 
     def _select(self):
         """Fade what is not selected where two spaces are drawn."""
-        if self.shown.value == "two spaces" and self.pair:
-            with self.canvas.batch_update():
-                for trace in self.canvas.data[:2]:
-                    chosen = np.flatnonzero(np.isin(trace.customdata, self.study.selection))
-                    trace.selectedpoints = chosen if len(self.study.selection) else None
+        if self._pair_is_drawn():
+            self.fade_others()
+
+    def _pair_is_drawn(self):
+        """Are there two maps on the canvas, not a heatmap and a network?"""
+        return [trace.type for trace in self.canvas.data] == ["scattergl", "scattergl"]
 
     def panels(self) -> list[str]:
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #b0cfab3c
+# %% ../nbs/12_widgets.ipynb #dd883fb1
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1702,6 +1776,7 @@ class ConnectionDrawing(ConnectionControls):
         if show_figure(self.canvas, fig):
             for trace in self.canvas.data:
                 trace.on_click(self.on_click)
+                trace.on_selection(self.on_selection)
         sample = f" on {found.n:,} of {found.n_total:,} molecules" if found.n < found.n_total else f" on {found.n:,} molecules"
         floor = "no floor (that needs a split)" if found.floor is None else "floor: untrained encoders"
         ceiling = "no ceiling (that needs an ensemble)" if found.ceiling is None else "ceiling: another seed"
@@ -1728,7 +1803,7 @@ class ConnectionDrawing(ConnectionControls):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #23e809ec
+# %% ../nbs/12_widgets.ipynb #df503ba1
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -1768,7 +1843,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #9114fce5
+# %% ../nbs/12_widgets.ipynb #15dd431e
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -1779,13 +1854,12 @@ class PairEvents(ConnectionEvents):
 
     def on_selection(self, trace, points, selector=None) -> None:
         """A lasso on either map selects in all views."""
-        if self.shown.value == "two spaces":
-            rows = [int(trace.customdata[i]) for i in points.point_inds]
-            self._gathered = rows if points.trace_index == 0 else self._gathered + rows
-            if points.trace_index == 1:
-                self.study.selection = sorted(set(self._gathered))
+        if self._pair_is_drawn():
+            super().on_selection(trace, points, selector)
+        elif hasattr(trace, "selectedpoints"):
+            trace.selectedpoints = None  # the page's answer to a line that was taken away; a network fades nothing
 
-# %% ../nbs/12_widgets.ipynb #5db7252a
+# %% ../nbs/12_widgets.ipynb #10232512
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -1818,7 +1892,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #01e38d2e
+# %% ../nbs/12_widgets.ipynb #f5e6e6ee
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -1857,7 +1931,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #1b6cba8a
+# %% ../nbs/12_widgets.ipynb #f83adc73
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -1892,7 +1966,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #7c5e61d5
+# %% ../nbs/12_widgets.ipynb #93044309
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -1933,7 +2007,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #f60e6ceb
+# %% ../nbs/12_widgets.ipynb #a11ebdf2
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -1976,7 +2050,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #43f8efd9
+# %% ../nbs/12_widgets.ipynb #a03d375e
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2022,7 +2096,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #6545814d
+# %% ../nbs/12_widgets.ipynb #2fccd448
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2067,7 +2141,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #d47d427f
+# %% ../nbs/12_widgets.ipynb #24c58133
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2098,7 +2172,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #684faa88
+# %% ../nbs/12_widgets.ipynb #15e134ce
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2129,7 +2203,7 @@ class PickerControls(StandingView):
                                       layout={"width": "150px", "flex": "0 0 auto"})
             box.observe(lambda change, name=name: self._filling or self.tick(name, change["new"]), "value")
             self.boxes[name] = box
-            lines.append(ipywidgets.HBox([box, ipywidgets.HTML(task_html(table, table.task_names.index(name)), layout={"flex": "1 1 auto"})], layout={"flex": "0 0 auto"}))
+            lines.append(ipywidgets.HBox([box, ipywidgets.HTML(task_html(table, table.task_names.index(name)), layout={"flex": "1 1 auto", "margin": "5px 2px 2px"})], layout={"flex": "0 0 auto"}))
         self.rows.children = lines
 
     def panels(self) -> list[str]:
@@ -2137,7 +2211,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #f82c0ee2
+# %% ../nbs/12_widgets.ipynb #78222f5f
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2151,7 +2225,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #905fc71c
+# %% ../nbs/12_widgets.ipynb #c5c59fd1
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2193,7 +2267,7 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #77b599b9
+# %% ../nbs/12_widgets.ipynb #ae71cec5
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused networks, new head"}
 HEAD_STEP = 0.05  # what a step of a fused head costs, in steps of a network of width 100
@@ -2228,7 +2302,7 @@ class TrainingPlan:
         kind = {"ST": SingleTask, "MT": MultiTask}[name]
         return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
-# %% ../nbs/12_widgets.ipynb #bc4b05a3
+# %% ../nbs/12_widgets.ipynb #cb86718d
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2264,7 +2338,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #47459c43
+# %% ../nbs/12_widgets.ipynb #d309e7de
 class WatchedTraining(Training):
     """How a training follows what it trains, and stops."""
 
@@ -2305,7 +2379,7 @@ class WatchedTraining(Training):
         ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
         return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
 
-# %% ../nbs/12_widgets.ipynb #c165ba67
+# %% ../nbs/12_widgets.ipynb #3e828ff4
 class RunningTraining(WatchedTraining):
     """How a training runs."""
 
@@ -2349,7 +2423,7 @@ class RunningTraining(WatchedTraining):
             frames.append(compare({name: model}, self.table, split))
         return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #af340288
+# %% ../nbs/12_widgets.ipynb #657190a5
 def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
     """Say which networks were still improving when their training ended: one text a model."""
     found = []
@@ -2391,7 +2465,7 @@ class LabTraining(RunningTraining):
         config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
         return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-# %% ../nbs/12_widgets.ipynb #19c5d50f
+# %% ../nbs/12_widgets.ipynb #a4481020
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2423,7 +2497,7 @@ def curves_figure(training: Training) -> go.Figure:
         found[list(found)[0]].append(blank)
     return plots.learning_curves(found)
 
-# %% ../nbs/12_widgets.ipynb #3603594e
+# %% ../nbs/12_widgets.ipynb #ff64d3a2
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2464,7 +2538,7 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #b43b4493
+# %% ../nbs/12_widgets.ipynb #3d26996b
 class LabCanvas(LabControls):
     """The lab draws figures of different kinds, each on a canvas of its own."""
 
@@ -2475,7 +2549,7 @@ class LabCanvas(LabControls):
         self.canvas = new_canvas(self.height)
         self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
 
-# %% ../nbs/12_widgets.ipynb #6066681b
+# %% ../nbs/12_widgets.ipynb #6b715ea1
 class LabDrawing(LabCanvas):
     """What the fusion lab shows of a training."""
 
@@ -2519,7 +2593,7 @@ class LabDrawing(LabCanvas):
     _drawn = 0
     _next = 0.0
 
-# %% ../nbs/12_widgets.ipynb #07cc5cb5
+# %% ../nbs/12_widgets.ipynb #5aefc774
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2555,7 +2629,7 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #aedb1bdd
+# %% ../nbs/12_widgets.ipynb #c17f9ad8
 def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
     """The models that have seen no test molecule of this split."""
     keys = molecule_keys([table.canonical[i] for i in split.test])
@@ -2565,7 +2639,16 @@ def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, spl
 class LabEnd(LabThread):
     """How a training ends."""
 
+    _kept = None  # the last training that ended well: its drawings stay when a later one does not
+
     def _finish(self, training):
+        """End a training; an error on the way is said, so that the line of status does not wait for ever."""
+        try:
+            self._end(training)
+        except Exception as error:
+            self.fail(error)
+
+    def _end(self, training):
         """Hand over the models, or say why there are none."""
         self.train_button.disabled, self.cancel_button.disabled = False, True
         self.bar.value = 0
@@ -2573,7 +2656,7 @@ class LabEnd(LabThread):
         whole = self._whole
         if training.state == "done" and not training.cancelled.is_set() and whole is self.study.table:
             return self._hand_over(training)
-        self.training = None
+        self.training = self._kept
         self.draw()
         if training.state == "failed":
             return self.say(training.message, "error")
@@ -2582,6 +2665,7 @@ class LabEnd(LabThread):
 
     def _hand_over(self, training):
         """Give the models to the study, show their errors, and say what deserves a thought."""
+        self._kept = training
         old = self.study.models
         if self.study.split is not training.split:
             old = honest_models(old, self.study.table, training.split)
@@ -2600,7 +2684,7 @@ class LabEnd(LabThread):
             notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
         self.say(" ".join(notes))
 
-# %% ../nbs/12_widgets.ipynb #97f674f1
+# %% ../nbs/12_widgets.ipynb #be1053d3
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2630,7 +2714,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #f3e5a460
+# %% ../nbs/12_widgets.ipynb #54ca3a82
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2674,7 +2758,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #10f43558
+# %% ../nbs/12_widgets.ipynb #33433250
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,

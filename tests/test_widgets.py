@@ -1,5 +1,6 @@
 """The views without a browser: every trait, every callback, hostile names, and the states in which nothing can be shown."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from plotly.basedatatypes import Undefined
 
 from fusionbook import widgets
 from fusionbook.core import InputError
@@ -227,6 +229,75 @@ def test_lasso_flows_to_python_and_to_the_other_map(study):
     assert study.selection == ()
 
 
+def outlined(canvas):
+    """Do what the page does after a lasso: send the line back, with entries that have no value."""
+    line = {"type": "path", "opacity": Undefined, "line": {"color": Undefined}, "path": "M0,0L1,1Z"}
+    canvas._js2py_relayout = {"relayout_data": {"selections": [line]}, "source_view_id": None}
+
+
+def sent(canvas):
+    """Note what a page would be told of lines and of selected points."""
+    told = []
+
+    def hear(change):
+        content = change["new"]
+        if content:
+            told.append(content.get("relayout_data") or content.get("restyle_data"))
+
+    canvas.observe(hear, ["_py2js_relayout", "_py2js_restyle"])
+    return told
+
+
+def test_after_a_lasso_the_map_obeys_python(study):
+    view = EmbeddingExplorer(study)
+    view.second.value = "dipole"
+    told = sent(view.canvas)
+    fire(view.canvas, "plotly_selected", [(1, 5), (1, 6)], LASSO)
+    outlined(view.canvas)
+    assert "selections" in view.canvas._layout and {"selections": []} not in told
+    told.clear()
+    study.selection = [1]
+    assert told[0] == {"selections": []}, "first the line goes"
+    points = [
+        [] if 1 not in trace.customdata else [list(trace.customdata).index(1)]
+        for trace in view.canvas.data[:4]
+    ]
+    assert told[-1] == {"selectedpoints": [*points, None, None]}
+    assert "selections" not in json.loads(json.dumps(view.canvas._widget_layout))
+    told.clear()
+    fire(view.canvas, "plotly_selected", [])  # the page's answer: nothing lies in no line
+    assert study.selection == (1,) and told[-1] == {"selectedpoints": [*points, None, None]}
+    told.clear()
+    study.selection = [2]
+    assert {"selections": []} not in told, "there is no line any more"
+
+
+def test_a_line_does_not_outlive_its_drawing(study):
+    view = EmbeddingExplorer(study)
+    fire(view.canvas, "plotly_selected", [(1, 5)], LASSO)
+    outlined(view.canvas)
+    view.figure()
+    told = sent(view.canvas)
+    view.colour_by.value = "split"
+    assert told[0] == {"selections": []} and len(study.selection) == 1
+    spaces = ConnectionExplorer(study)
+    spaces.open_pair("gap", "dipole")
+    fire(spaces.canvas, "plotly_selected", [(0, 4), (1, 8)], LASSO)
+    outlined(spaces.canvas)
+    told = sent(spaces.canvas)
+    study.selection = [3]
+    assert told[0] == {"selections": []} and told[-1] == {"selectedpoints": [[3], [3]]}
+    fire(spaces.canvas, "plotly_selected", [(0, 4)], LASSO)
+    outlined(spaces.canvas)
+    told.clear()
+    spaces.shown.value = "all connections"
+    assert told[0] == {"selections": []} and "fb-error" not in spaces.status.value
+    assert study.selection == (4,)
+    fire(spaces.canvas, "plotly_selected", [])  # the page's answer comes when the network is there
+    assert not any(getattr(trace, "selectedpoints", None) is not None for trace in spaces.canvas.data)
+    assert study.selection == (4,)
+
+
 def test_hover_draws_and_click_keeps(study):
     view = EmbeddingExplorer(study)
     fire(view.canvas, "plotly_hover", [(1, 3)])
@@ -293,6 +364,16 @@ def test_more_points_than_can_be_drawn_are_sampled(study, monkeypatch):
     study.selection = [100]
     view = EmbeddingExplorer(study)
     assert len(shown(view)) == 51 and "51 of 120 molecules are drawn" in view.status.value
+
+
+def test_a_block_of_another_view_changes_places(study):
+    view = EmbeddingExplorer(study)
+    view.second.value = "dipole"
+    study.block = "dipole"
+    assert (view.first.value, view.second.value) == ("dipole", "") and len(view.maps) == 1
+    view.second.value = "gap"
+    study.block = "gap"
+    assert (view.first.value, view.second.value) == ("gap", "dipole") and len(view.maps) == 2
 
 
 # LeverageExplorer
@@ -550,6 +631,31 @@ def test_cancelled_training_leaves_nothing(fitted, names):
     assert lab.study.models == {} and "cancelled" in lab.status.value
     assert not lab.train_button.disabled
     assert not [one for one in threading.enumerate() if one is lab._thread and one.is_alive()]
+
+
+def test_a_cancelled_training_leaves_the_drawings_of_the_last(fitted):
+    lab = lab_of(fitted, ("mean", "ST"))
+    lab.train()
+    lab.wait()
+    last, results = lab.training, lab.results.value
+    lab.max_steps.value = 100_000
+    lab.train()
+    lab.cancel()
+    lab.wait(10)
+    assert "cancelled" in lab.status.value and lab.training is last and lab.results.value == results
+    for name in ("errors", "learning curves"):
+        lab.shown.value = name
+        assert len(lab.canvas.data) > 0
+
+
+def test_an_error_at_the_end_of_a_training_is_said(fitted, monkeypatch):
+    lab = lab_of(fitted, ("mean",))
+    lab.train()
+    lab.wait()
+    monkeypatch.setattr(widgets, "errors_html", lambda errors: 1 / 0)
+    lab.train()
+    lab.wait()
+    assert "ZeroDivisionError" in lab.status.value and not lab.train_button.disabled
 
 
 def test_failed_training_says_why(fitted):

@@ -328,7 +328,11 @@ class Lab:
     def kernel_errors(self):
         """Tracebacks that the kernel wrote since this was asked last."""
         told = "".join(self.page.evaluate("() => window.kernelErrors.splice(0)"))
-        return [told[-1500:]] if "Traceback" in told else []
+        if "Traceback" not in told:
+            return []
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        (ARTEFACTS / "kernel-errors.txt").write_text(told, encoding="utf-8")
+        return [told[-1500:]]
 
     def close(self):
         """Stop the kernel and close the page."""
