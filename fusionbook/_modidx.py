@@ -1162,6 +1162,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'fusionbook.widgets.contribution_figure': ('widgets.html#contribution_figure', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.curves_figure': ('widgets.html#curves_figure', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.domain_of': ('widgets.html#domain_of', 'fusionbook/widgets.py'),
+                                    'fusionbook.widgets.done_words': ('widgets.html#done_words', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.drop_outline': ('widgets.html#drop_outline', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.empty_html': ('widgets.html#empty_html', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.error_text': ('widgets.html#error_text', 'fusionbook/widgets.py'),

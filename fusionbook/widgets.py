@@ -21,9 +21,9 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'preset_names', 'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled',
            'TrainingPlan', 'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining',
            'errors_html', 'training_figure', 'curves_figure', 'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread',
-           'honest_models', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
+           'honest_models', 'done_words', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
-# %% ../nbs/12_widgets.ipynb #4fe33b55
+# %% ../nbs/12_widgets.ipynb #326b33c9
 import asyncio
 import html
 import threading
@@ -59,7 +59,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #0433dd47
+# %% ../nbs/12_widgets.ipynb #41b13bd3
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -91,7 +91,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #7be691fa
+# %% ../nbs/12_widgets.ipynb #718a4d6e
 from .fusion import HEAD_CONFIG
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
@@ -116,7 +116,7 @@ from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
 
-# %% ../nbs/12_widgets.ipynb #345298bc
+# %% ../nbs/12_widgets.ipynb #b52e07e9
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -143,7 +143,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #b2c528f7
+# %% ../nbs/12_widgets.ipynb #53991070
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -178,7 +178,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #9559ed92
+# %% ../nbs/12_widgets.ipynb #a4a90ebf
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -215,7 +215,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #d47f5357
+# %% ../nbs/12_widgets.ipynb #bbaf4828
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -253,7 +253,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #af50ba7d
+# %% ../nbs/12_widgets.ipynb #86a505aa
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -293,7 +293,7 @@ def fit_map(
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #d79d57a0
+# %% ../nbs/12_widgets.ipynb #db9110b8
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -341,7 +341,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #fdaa7158
+# %% ../nbs/12_widgets.ipynb #320cd91c
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -381,7 +381,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #7810e11b
+# %% ../nbs/12_widgets.ipynb #7bec56cc
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -418,7 +418,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #662e60f3
+# %% ../nbs/12_widgets.ipynb #a1639bc7
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -457,7 +457,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #af8a2190
+# %% ../nbs/12_widgets.ipynb #7703d629
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -502,7 +502,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #bb753ec3
+# %% ../nbs/12_widgets.ipynb #73c938b5
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -519,7 +519,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #bcf28a79
+# %% ../nbs/12_widgets.ipynb #0097cd07
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -553,7 +553,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #087bdf0d
+# %% ../nbs/12_widgets.ipynb #db7a45ab
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -591,7 +591,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #eaffedcb
+# %% ../nbs/12_widgets.ipynb #11f74a1e
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -624,7 +624,7 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #75bcef2b
+# %% ../nbs/12_widgets.ipynb #309669a5
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -678,7 +678,7 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
     store_state(canvas)
 
-# %% ../nbs/12_widgets.ipynb #4dabc62d
+# %% ../nbs/12_widgets.ipynb #810fa967
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -711,13 +711,13 @@ def still_figure(canvas: go.FigureWidget) -> go.Figure:
     forget_outline(canvas)
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None)
 
-# %% ../nbs/12_widgets.ipynb #abde0c7c
+# %% ../nbs/12_widgets.ipynb #1d987f63
 class Fitter(anywidget.AnyWidget):
     """Shows nothing; tells plotly when the width of the view around it changes (`static/widgets.js`)."""
 
     _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
 
-# %% ../nbs/12_widgets.ipynb #9927a34c
+# %% ../nbs/12_widgets.ipynb #a82cdc05
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -760,7 +760,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #bb83cd97
+# %% ../nbs/12_widgets.ipynb #1079c8cb
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -791,7 +791,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #37b236f8
+# %% ../nbs/12_widgets.ipynb #24373f1a
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -826,7 +826,7 @@ class StandingView(WorkingView):
     def _listen(self):
         pass
 
-# %% ../nbs/12_widgets.ipynb #408cc249
+# %% ../nbs/12_widgets.ipynb #d29e8fa7
 class LassoView(StandingView):
     """A view whose first `n_maps` traces hold molecules that a lasso or box can select; further ones are marks."""
 
@@ -872,7 +872,7 @@ class LassoView(StandingView):
             send_selected(self.canvas)
         store_state(self.canvas)
 
-# %% ../nbs/12_widgets.ipynb #fca131fc
+# %% ../nbs/12_widgets.ipynb #806d67bb
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -919,7 +919,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #d8f14498
+# %% ../nbs/12_widgets.ipynb #c8da8208
 WAYS = ("SMILES", "SMARTS", "text")
 
 
@@ -968,7 +968,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #baedcad6
+# %% ../nbs/12_widgets.ipynb #d1796928
 def map_parts(
     study: Study,
     model: str,
@@ -987,7 +987,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #f771378f
+# %% ../nbs/12_widgets.ipynb #f87d4561
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -1008,7 +1008,7 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #5d17cfcc
+# %% ../nbs/12_widgets.ipynb #4deb80ed
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
@@ -1037,7 +1037,7 @@ def shown_rows(n: int, selection: Sequence[int] = (), most: int = MAX_POINTS, se
     order = np.random.default_rng(seed).permutation(n)[:most]
     return np.union1d(order, np.asarray(selection, dtype=np.int64))
 
-# %% ../nbs/12_widgets.ipynb #735d10df
+# %% ../nbs/12_widgets.ipynb #a1098537
 class MapCanvas(LassoView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -1067,7 +1067,7 @@ class MapCanvas(LassoView):
         for trace in fig.data:
             trace.on_selection(self.on_selection)
 
-# %% ../nbs/12_widgets.ipynb #45890a98
+# %% ../nbs/12_widgets.ipynb #bf20e588
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1088,7 +1088,7 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #6dd1afac
+# %% ../nbs/12_widgets.ipynb #b9ef57c5
 class MapDrawing(MapEvents):
     """What the maps show."""
 
@@ -1133,7 +1133,7 @@ class MapDrawing(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #e310adb4
+# %% ../nbs/12_widgets.ipynb #243654cb
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: where a pasted molecule lands."""
 
@@ -1152,7 +1152,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #879fe488
+# %% ../nbs/12_widgets.ipynb #99b379dc
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1194,7 +1194,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #3c7432c5
+# %% ../nbs/12_widgets.ipynb #5ca3af0e
 class MapControls(MarkedMap):
     """The controls of the embedding explorer."""
 
@@ -1225,7 +1225,7 @@ class MapControls(MarkedMap):
         bottom = line(self.how, self.find_box, self.paste_box, clear, save, page)
         return [top, ipywidgets.HBox([drawing, side], layout={"overflow": "hidden"}), bottom]
 
-# %% ../nbs/12_widgets.ipynb #5f80b874
+# %% ../nbs/12_widgets.ipynb #211ef334
 class MapFollowing(MapControls):
     """What a map does when another view, or Python, changes the study."""
 
@@ -1251,7 +1251,7 @@ class MapFollowing(MapControls):
             self._filling = False
         self.first.value = block
 
-# %% ../nbs/12_widgets.ipynb #7012f5ed
+# %% ../nbs/12_widgets.ipynb #ca95c239
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1262,7 +1262,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #0fa99150
+# %% ../nbs/12_widgets.ipynb #8428cee9
 class MapActions(MapFollowing):
     """What a person does with a map."""
 
@@ -1285,7 +1285,7 @@ class MapActions(MapFollowing):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #4e45d536
+# %% ../nbs/12_widgets.ipynb #b0cb6d17
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1319,7 +1319,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #e4c01cd9
+# %% ../nbs/12_widgets.ipynb #e32821d0
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1333,7 +1333,7 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #b62d1b2b
+# %% ../nbs/12_widgets.ipynb #e4154f56
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
@@ -1356,7 +1356,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #e8bf4d4b
+# %% ../nbs/12_widgets.ipynb #adcff3fc
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1400,7 +1400,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #0dff334e
+# %% ../nbs/12_widgets.ipynb #43274b3f
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1429,7 +1429,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #46c4d874
+# %% ../nbs/12_widgets.ipynb #a172a44d
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1463,7 +1463,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #d8279c7f
+# %% ../nbs/12_widgets.ipynb #a653ff88
 CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
@@ -1499,7 +1499,7 @@ def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #82660cbc
+# %% ../nbs/12_widgets.ipynb #46fc8c0a
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1529,7 +1529,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #6ab10129
+# %% ../nbs/12_widgets.ipynb #4baff058
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1562,7 +1562,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #7ca0e346
+# %% ../nbs/12_widgets.ipynb #926ec7b2
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1607,7 +1607,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #7cd79d38
+# %% ../nbs/12_widgets.ipynb #56681f5f
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1651,7 +1651,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #4974779e
+# %% ../nbs/12_widgets.ipynb #ff778bdd
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1686,7 +1686,7 @@ def pair_quality(study: Study, model: str, source: str, target: str) -> pd.Serie
 
     return study.keep(("pair", model, source, target), compute)
 
-# %% ../nbs/12_widgets.ipynb #2dbe8dd4
+# %% ../nbs/12_widgets.ipynb #e904523f
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1723,7 +1723,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #4c63cfbf
+# %% ../nbs/12_widgets.ipynb #ceecb81a
 class ConnectionControls(LassoView):
     """The controls of the connection explorer."""
 
@@ -1761,7 +1761,7 @@ class ConnectionControls(LassoView):
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #ffa04879
+# %% ../nbs/12_widgets.ipynb #dce4ae74
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1803,7 +1803,7 @@ class ConnectionDrawing(ConnectionControls):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #51faf720
+# %% ../nbs/12_widgets.ipynb #75b889d7
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -1843,7 +1843,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #aae5ce96
+# %% ../nbs/12_widgets.ipynb #f35350a4
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -1859,7 +1859,7 @@ class PairEvents(ConnectionEvents):
         elif hasattr(trace, "selectedpoints"):
             trace.selectedpoints = None  # the page's answer to a line that was taken away; a network fades nothing
 
-# %% ../nbs/12_widgets.ipynb #171456fa
+# %% ../nbs/12_widgets.ipynb #ca0a2406
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -1892,7 +1892,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #4cc124d4
+# %% ../nbs/12_widgets.ipynb #df86c05c
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -1931,7 +1931,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #13defb84
+# %% ../nbs/12_widgets.ipynb #763acd5d
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -1966,7 +1966,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #a4ea03d7
+# %% ../nbs/12_widgets.ipynb #02989e7f
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -2007,7 +2007,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #c837b2b7
+# %% ../nbs/12_widgets.ipynb #774d00ea
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -2050,7 +2050,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #cd9d589d
+# %% ../nbs/12_widgets.ipynb #94045e64
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2096,7 +2096,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #d2a43cd8
+# %% ../nbs/12_widgets.ipynb #7719a875
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2141,7 +2141,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #0eecea13
+# %% ../nbs/12_widgets.ipynb #ac9f3f88
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2172,7 +2172,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #9f9aa96b
+# %% ../nbs/12_widgets.ipynb #82d54cee
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2211,7 +2211,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #98ed9b6c
+# %% ../nbs/12_widgets.ipynb #403d76a0
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2225,7 +2225,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #8c8354d7
+# %% ../nbs/12_widgets.ipynb #218d7484
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2267,7 +2267,7 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #5fc84771
+# %% ../nbs/12_widgets.ipynb #f488fa6d
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused networks, new head"}
 HEAD_STEP = 0.05  # what a step of a fused head costs, in steps of a network of width 100
@@ -2302,7 +2302,7 @@ class TrainingPlan:
         kind = {"ST": SingleTask, "MT": MultiTask}[name]
         return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
-# %% ../nbs/12_widgets.ipynb #3296e585
+# %% ../nbs/12_widgets.ipynb #d049062c
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2338,7 +2338,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #f54e49fd
+# %% ../nbs/12_widgets.ipynb #45eb5369
 class WatchedTraining(Training):
     """How a training follows what it trains, and stops."""
 
@@ -2379,7 +2379,7 @@ class WatchedTraining(Training):
         ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
         return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
 
-# %% ../nbs/12_widgets.ipynb #733a15af
+# %% ../nbs/12_widgets.ipynb #aa0ca0df
 class RunningTraining(WatchedTraining):
     """How a training runs."""
 
@@ -2423,7 +2423,7 @@ class RunningTraining(WatchedTraining):
             frames.append(compare({name: model}, self.table, split))
         return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #0051ce17
+# %% ../nbs/12_widgets.ipynb #01df56aa
 def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
     """Say which networks were still improving when their training ended: one text a model."""
     found = []
@@ -2465,7 +2465,7 @@ class LabTraining(RunningTraining):
         config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
         return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-# %% ../nbs/12_widgets.ipynb #adf60ea4
+# %% ../nbs/12_widgets.ipynb #63dd7248
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2497,7 +2497,7 @@ def curves_figure(training: Training) -> go.Figure:
         found[list(found)[0]].append(blank)
     return plots.learning_curves(found)
 
-# %% ../nbs/12_widgets.ipynb #41e18d29
+# %% ../nbs/12_widgets.ipynb #c59fbd16
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2538,7 +2538,7 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #5a60d1c7
+# %% ../nbs/12_widgets.ipynb #e66c905e
 class LabCanvas(LabControls):
     """The lab draws figures of different kinds, each on a canvas of its own."""
 
@@ -2549,7 +2549,7 @@ class LabCanvas(LabControls):
         self.canvas = new_canvas(self.height)
         self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
 
-# %% ../nbs/12_widgets.ipynb #5f1ee823
+# %% ../nbs/12_widgets.ipynb #2a89b03a
 class LabDrawing(LabCanvas):
     """What the fusion lab shows of a training."""
 
@@ -2593,7 +2593,7 @@ class LabDrawing(LabCanvas):
     _drawn = 0
     _next = 0.0
 
-# %% ../nbs/12_widgets.ipynb #ca74de86
+# %% ../nbs/12_widgets.ipynb #44355e4c
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2629,13 +2629,29 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #8572fb33
+# %% ../nbs/12_widgets.ipynb #8f9b4b67
 def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
     """The models that have seen no test molecule of this split."""
     keys = molecule_keys([table.canonical[i] for i in split.test])
     return {name: model for name, model in models.items() if not np.isin(keys, model.seen_).any()}
 
-# %% ../nbs/12_widgets.ipynb #87036260
+
+def done_words(
+    training: LabTraining,
+    table: MoleculeTable,  # the study's
+    gone: Sequence[str],  # models that left the study
+) -> str:
+    """Say how a training ended, and what deserves a thought."""
+    notes = [f"Done in {training.ended - training.started:.0f} s: {', '.join(training.models)}."]
+    if training.table.task_names != list(table.task_names):
+        notes.append("They know the picked properties only.")
+    if training.unfinished:
+        notes.append(f"Still improving at the end: {'; '.join(training.unfinished)}. More steps would help.")
+    if gone:
+        notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
+    return " ".join(notes)
+
+# %% ../nbs/12_widgets.ipynb #77172509
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2675,16 +2691,9 @@ class LabEnd(LabThread):
         self.results.value = "" if training.errors is None else errors_html(training.errors)
         self.shown.value = "errors"
         self.draw()
-        notes = [f"Done in {training.ended - training.started:.0f} s: {', '.join(training.models)}."]
-        if training.table.task_names != list(self.study.table.task_names):
-            notes.append("They know the picked properties only.")
-        if training.unfinished:
-            notes.append(f"Still improving at the end: {'; '.join(training.unfinished)}. More steps would help.")
-        if gone:
-            notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
-        self.say(" ".join(notes))
+        self.say(done_words(training, self.study.table, gone))
 
-# %% ../nbs/12_widgets.ipynb #52750138
+# %% ../nbs/12_widgets.ipynb #48776ce9
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2714,7 +2723,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #f96a5f55
+# %% ../nbs/12_widgets.ipynb #cef7865f
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2758,7 +2767,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #e3ccdfac
+# %% ../nbs/12_widgets.ipynb #a57abf80
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,
