@@ -1,6 +1,6 @@
 # make quickstart   the main job on the bundled table: three kinds of model, a table and report.html
-# make test         everything that must hold: export is a no-op, ruff, pytest, nbdev-test
-# make browser      clicks through the views in a real JupyterLab and Chromium (not yet part of make test)
+# make test         everything that must hold: export is a no-op, ruff, pytest, the browser suite, nbdev-test
+# make browser      only the browser suite: clicks through the views in a real JupyterLab (skipped without Chromium)
 # make lab          JupyterLab on the start page: the tutorials, and the dashboard in one cell
 # make benchmark    times and memory of featurisation, leverage and CUR, connections, widgets
 # Each makes .venv first if there is none; make env makes only that.
@@ -28,10 +28,11 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check tests benchmarks .ci
 	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/browser
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2
 
 browser: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/browser
 
 lab: $(READY)
 	$(BIN)/fusionbook lab

@@ -10,7 +10,7 @@ __all__ = ['MODEL_NAMES', 'CONTROLS', 'FUSION_MOLECULES', 'MAP_MOLECULES', 'PICT
            'spread_shares', 'quickstart_command', 'lab_command', 'kept_split', 'open_study', 'open_dashboard',
            'app_command', 'app_server', 'build_parser', 'in_options', 'main']
 
-# %% ../nbs/13_app.ipynb #064026bc
+# %% ../nbs/13_app.ipynb #c8e634e3
 import argparse
 import hashlib
 import html
@@ -39,7 +39,7 @@ from importlib import resources
 from importlib import util
 from pathlib import Path
 
-# %% ../nbs/13_app.ipynb #1d0b3d09
+# %% ../nbs/13_app.ipynb #975eaf4a
 import numpy as np
 import pandas as pd
 
@@ -56,13 +56,13 @@ from .molecules import read_molecules
 from .molecules import sparsify
 from .molecules import split_molecules
 
-# %% ../nbs/13_app.ipynb #829fd69b
+# %% ../nbs/13_app.ipynb #09f0d093
 MODEL_NAMES = {
     "mean": "control: the mean of the training labels, whatever the molecule",
-    "untrained": "control: ridge on the fused embedding of encoders that were never trained",
+    "untrained": "control: the fused model's heads on encoders that were never trained",
     "ST": "single-task: one D-MPNN for each property",
     "MT": "multi-task: one D-MPNN for all properties",
-    "F-MT": "fused multi-task: the frozen single-task encoders side by side, one new head",
+    "F-MT": "fused: the frozen encoders of ST and MT and untrained ones side by side, new heads",
 }
 CONTROLS = ("mean", "untrained")
 
@@ -86,7 +86,7 @@ class Study:
             name: [one.history.to_frame(one.tasks) for one in model.networks_[0]] for name, model in trained.items()
         }
 
-# %% ../nbs/13_app.ipynb #e1f00757
+# %% ../nbs/13_app.ipynb #53fb688e
 def run_comparison(
     table: MoleculeTable,
     split: Split,
@@ -125,10 +125,10 @@ def run_comparison(
     predictions = {name: model.predict(tested)[table.task_names].to_numpy() for name, model in wanted.items()}
     return Study(table, split, wanted, frame, predictions, seconds)
 
-# %% ../nbs/13_app.ipynb #9deca66f
+# %% ../nbs/13_app.ipynb #004d8767
 def _fitting_order(models):
-    """Fit ST before F-MT, which takes over its encoders."""
-    needed = set(models) | ({"ST"} if "F-MT" in models else set())
+    """Fit ST and MT before F-MT, which takes over their encoders."""
+    needed = set(models) | ({"ST", "MT"} if "F-MT" in models else set())
     return [name for name in MODEL_NAMES if name in needed]
 
 
@@ -139,20 +139,21 @@ def _new_model(name, changes, options, fitted):
     from fusionbook.fusion import MultiTask
     from fusionbook.fusion import SingleTask
     from fusionbook.fusion import UntrainedEncoders
+    from fusionbook.fusion import encoders_to_fuse
 
     seed = options["seed"]
     if name == "mean":
         return MeanPredictor()
     if name == "F-MT":
-        return FusedMultiTask(fitted["ST"], seed=seed)
+        return FusedMultiTask(encoders_to_fuse(fitted["ST"], fitted["MT"]), seed=seed)
     kind = {"untrained": UntrainedEncoders, "ST": SingleTask, "MT": MultiTask}[name]
     config = replace(kind.default_config, **changes)
     if name == "untrained":
         encoders = UntrainedEncoders(config=config, n_models=options["n_models"], seed=seed)
-        return FusedMultiTask(encoders, reduce=None, head="ridge", seed=seed)
+        return FusedMultiTask(encoders, seed=seed)
     return kind(config, **options)
 
-# %% ../nbs/13_app.ipynb #c943a486
+# %% ../nbs/13_app.ipynb #c0007900
 def hide_labels(
     table: MoleculeTable,  # n molecules, t tasks
     keep: float | Sequence[float],  # share of the labels that stay: one number, or t
@@ -167,7 +168,7 @@ def hide_labels(
     Y[parts.test] = table.Y[parts.test]
     return replace(thin, Y=Y), parts
 
-# %% ../nbs/13_app.ipynb #d4f7deae
+# %% ../nbs/13_app.ipynb #7f702011
 def error_table(
     frame: pd.DataFrame,  # from `compare`
     value: str = "MAE / sd",  # column to show
@@ -210,7 +211,7 @@ def verdict(
     lines.append("One split and one seed: differences of a few percent can be chance. Repeat with other seeds.")
     return lines
 
-# %% ../nbs/13_app.ipynb #a4a1c690
+# %% ../nbs/13_app.ipynb #3f04d6af
 def _some(names: Sequence[str], cap: int = 5) -> str:
     """List a few names and count the rest."""
     names = [str(name) for name in names]
@@ -246,7 +247,7 @@ def _fusion_lines(wide):
     counts = [f"{name} on {(wide['F-MT'] < wide[name]).sum()} of {len(wide)}" for name in rivals]
     return [f"The fused model (F-MT) has a lower error than {' and than '.join(counts)} properties."]
 
-# %% ../nbs/13_app.ipynb #24812664
+# %% ../nbs/13_app.ipynb #9d9f1606
 def paired_difference(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     one: np.ndarray,  # (n, t) predicted, original units
@@ -274,7 +275,7 @@ def paired_difference(
     low, high = np.nanpercentile(means[1:], [2.5, 97.5])
     return float(means[0]), float(low), float(high)
 
-# %% ../nbs/13_app.ipynb #783ee10f
+# %% ../nbs/13_app.ipynb #5b5e3b8e
 def findings(study: Study) -> list[str]:  # sentences
     """Everything that is to be said about a study: unfinished trainings first, then the verdict."""
     lines = verdict(study.frame)
@@ -295,7 +296,7 @@ def _difference_line(study, best, second):
     )
     return f"{best} leads {second} by {interval}: {luck}."
 
-# %% ../nbs/13_app.ipynb #e29e40f9
+# %% ../nbs/13_app.ipynb #15ce92eb
 def unfinished_lines(study: Study) -> list[str]:
     """Say which trainings had not ended well, because their errors are no fair measure of the model."""
     lines = []
@@ -306,7 +307,7 @@ def unfinished_lines(study: Study) -> list[str]:
             lines.append(f"Caution: {name} was still improving when its training ended, for {_some(late)}. Train longer.")
     return lines
 
-# %% ../nbs/13_app.ipynb #5882b3eb
+# %% ../nbs/13_app.ipynb #41243348
 def script_json(
     text: str,  # JSON
 ) -> str:  # the same JSON, safe inside a <script> element
@@ -315,7 +316,7 @@ def script_json(
         text = text.replace(sign, code)
     return text
 
-# %% ../nbs/13_app.ipynb #1af116dc
+# %% ../nbs/13_app.ipynb #bd2ac8ca
 def html_table(
     frame: pd.DataFrame,  # index and cells of any kind
     formats: dict | None = None,  # column -> how to write its numbers, such as ".3f"
@@ -342,7 +343,7 @@ def html_table(
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table><thead>{lines[0]}</thead><tbody>{"".join(lines[1:])}</tbody></table></div>'
 
-# %% ../nbs/13_app.ipynb #a30d081a
+# %% ../nbs/13_app.ipynb #5dab2ca6
 def _is_number(value):
     return isinstance(value, (int, float, np.number))
 
@@ -360,7 +361,7 @@ def _cell(value, spec):
     text = str(value)
     return text if len(text) <= 300 else f"{text[:299]}…"
 
-# %% ../nbs/13_app.ipynb #afe00c3d
+# %% ../nbs/13_app.ipynb #f5323a7a
 def molecule_svg(
     smiles: str,
     width: int = 220,  # pixels
@@ -398,7 +399,7 @@ def _lean_svg(text):
     text = text.replace("<svg ", f"<svg style='{shared};stroke-linecap:round' ", 1)
     return re.sub(r"\s+", " ", text).strip()
 
-# %% ../nbs/13_app.ipynb #3173358a
+# %% ../nbs/13_app.ipynb #9b595354
 def _section(name, title, sentences, body):
     """One section of the report; `sentences` are escaped, `body` is HTML."""
     lead = "".join(f"<p>{html.escape(text)}</p>" for text in sentences)
@@ -421,7 +422,7 @@ def _details(title, body):
     """Something to unfold."""
     return f"<details><summary>{html.escape(title)}</summary>{body}</details>"
 
-# %% ../nbs/13_app.ipynb #d03083da
+# %% ../nbs/13_app.ipynb #ce600bb8
 def _summary_section(study):
     """The headline table, the verdict in sentences, and the errors in original units."""
     models = list(study.models)
@@ -440,7 +441,7 @@ def _summary_section(study):
     ]
     return _section("summary", "Which model erred least", lead, body)
 
-# %% ../nbs/13_app.ipynb #99741ad6
+# %% ../nbs/13_app.ipynb #caca584e
 def _table_sections(study):
     """Label coverage and correlation of the properties."""
     from fusionbook import plots
@@ -470,7 +471,7 @@ def _table_sections(study):
         ),
     ]
 
-# %% ../nbs/13_app.ipynb #da01a942
+# %% ../nbs/13_app.ipynb #a6d8cf30
 def _curve_sections(study):
     """Learning curves, if anything was trained."""
     from fusionbook import plots
@@ -507,7 +508,7 @@ def _error_sections(study):
         sections.append(_section("labels", "Error and number of labels", lead, _figure("labels", figure)))
     return sections
 
-# %% ../nbs/13_app.ipynb #2aca0da9
+# %% ../nbs/13_app.ipynb #774de178
 FUSION_MOLECULES = 1000
 
 
@@ -520,7 +521,7 @@ def _fusion_section(study):
         return ""
     rows = np.sort(np.random.default_rng(0).permutation(study.split.train)[:FUSION_MOLECULES])
     shown = study.table.select(rows)
-    blocks = study.models["F-MT"].embed(shown)
+    blocks = study.models["F-MT"].encoders_[0].embed(shown)
     if len(blocks.names) < 2:
         return ""
     floor = study.models["untrained"].embed(shown) if "untrained" in study.models else None
@@ -531,19 +532,33 @@ def _fusion_section(study):
         return _section("fusion", "What the fused model is made of", [f"Not measured: {error}"], "")
     return _section("fusion", "What the fused model is made of", *_fusion_parts(study, leverage, found))
 
-# %% ../nbs/13_app.ipynb #2df7e0b5
+# %% ../nbs/13_app.ipynb #8f3ba863
+def _mixture_parts(mixture):
+    """The shares of a fused model's mixture in plain words."""
+    names = {
+        "learned": "kernels on the learned embeddings",
+        "untrained": "kernels on the untrained ones",
+        "both": "kernels on both",
+        "head of all tasks": "the multi-task network's own head",
+    }
+    own = [name for name in mixture.index if name not in names]
+    parts = {text: mixture[name] for name, text in names.items() if name in mixture}
+    return parts | ({"the single-task networks' own heads": mixture[own].sum()} if own else {})
+
+# %% ../nbs/13_app.ipynb #fadbe0eb
 def _fusion_parts(study, leverage, found):
     """Sentences and figures of the section on the fused model."""
     from fusionbook import plots
 
-    kept = study.models["F-MT"].heads_[0][0].features.scaler
-    counts = dict(zip(leverage.names, np.bincount(kept.block_of, minlength=len(leverage.names))))
-    most = max(counts, key=counts.get)
+    mixture = study.models["F-MT"].mixture().mean()
+    parts = ", ".join(f"{share:.0%} {name}" for name, share in _mixture_parts(mixture).items())
     lead = [
-        "The fused embedding has one block for each property: what the frozen encoder trained on that property sees. The "
-        f"bars share out the {leverage.k} directions that hold {leverage.explained:.0%} of its variance (leverage scores, "
-        "with intervals over molecules); the mark is what a block would have if all its columns counted the same. Of the "
-        f"{len(kept.columns):,} columns that the head reads, most come from {most} ({counts[most]:,}).",
+        "The fused embedding has one block for each property: what the frozen encoder trained on that property sees; beside them "
+        "stand the encoder of the multi-task network and untrained ones. Each prediction is a mixture, weighted on validation "
+        f"molecules; on average over the properties it is {parts}.",
+        f"The bars share out the {leverage.k} directions that hold {leverage.explained:.0%} of the variance of the properties' "
+        "blocks (leverage scores, with intervals over molecules); the mark is what a block would have if all its columns "
+        "counted the same.",
         "A large block is not an important one: leverage says how much room a property's latent space takes, not how much "
         "a prediction uses it.",
     ]
@@ -555,7 +570,7 @@ def _fusion_parts(study, leverage, found):
     body = _figure("leverage", plots.leverage_bars(leverage.to_frame())) + f"<p>{html.escape(after)}</p>"
     return lead, body + _figure("connections", plots.connection_heatmap(found.to_long(), measure="linear CKA"))
 
-# %% ../nbs/13_app.ipynb #ad0b93c3
+# %% ../nbs/13_app.ipynb #8b591af3
 MAP_MOLECULES = 1000
 PICTURE_BYTES = 3_000_000
 
@@ -573,7 +588,7 @@ def choose_molecules(
     test = rng.permutation(split.test)[:n_test]
     return np.sort(np.concatenate([test, rng.permutation(others)[: size - n_test]]))
 
-# %% ../nbs/13_app.ipynb #c50d1deb
+# %% ../nbs/13_app.ipynb #2b467a1c
 def _pictures(study, rows, n_drawn):
     """The data block with the SMILES of some molecules and pictures of the first ones, up to a total size."""
     pictures, used = [], 0
@@ -601,7 +616,7 @@ def _parity_section(study, rows):
     ]
     return _section("parity", "Predicted against measured", lead, _figure("parity", fig))
 
-# %% ../nbs/13_app.ipynb #93d670cb
+# %% ../nbs/13_app.ipynb #923961a0
 def _map_section(study, rows):
     """A map of the molecules by the embedding of the fused (or the best available) model."""
     from fusionbook import plots
@@ -631,7 +646,7 @@ def _map_section(study, rows):
     ]
     return _section("map", "A map of the molecules", lead, _figure("map", fig))
 
-# %% ../nbs/13_app.ipynb #d856334e
+# %% ../nbs/13_app.ipynb #bbb910f9
 def _versions() -> dict[str, str]:
     """Versions of what computed the numbers."""
     found = {"fusionbook": __version__, "Python": platform.python_version()}
@@ -650,7 +665,7 @@ def _parameter_frame(study):
             rows[name] = [int(own["total"]), int(own["trainable"])]
     return pd.DataFrame.from_dict(rows, orient="index", columns=["all weights", "trained in its own fit"])
 
-# %% ../nbs/13_app.ipynb #c0c7c7cb
+# %% ../nbs/13_app.ipynb #575903d9
 def _made_section(study):
     """How the report was made: enough to make it again."""
     split, table = study.split, study.table
@@ -660,7 +675,7 @@ def _made_section(study):
     facts["versions"] = ", ".join(f"{name} {version}" for name, version in _versions().items())
     facts["machine"] = f"{platform.system()} {platform.machine()}, {os.cpu_count()} processors"
     items = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in facts.items() if v != "")
-    times = pd.DataFrame({"seconds": study.seconds}).rename(index={"F-MT": "F-MT (after ST)"})
+    times = pd.DataFrame({"seconds": study.seconds}).rename(index={"F-MT": "F-MT (after ST and MT)"})
     body = f"<dl>{items}</dl><h3>Time of each fit</h3>{html_table(times, {'seconds': '.1f'})}"
     body += f"<h3>Number of weights</h3>{html_table(_parameter_frame(study))}"
     lead = ["Everything that is needed to make this page again. F-MT counts its frozen encoders among all weights."]
@@ -677,13 +692,13 @@ def _rows_section(study):
     lead = ["Row numbers count from 0, the header not counted."] if body else ["Every row could be used, without remarks."]
     return _section("rows", "Rejected rows and remarks", lead, body)
 
-# %% ../nbs/13_app.ipynb #69c3322a
+# %% ../nbs/13_app.ipynb #6f7915e0
 def _count(n: int, what: str) -> str:
     """Write a number and a noun: 1 molecule, 2 molecules, 2 properties."""
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{n:,} {what if n == 1 else plural}"
 
-# %% ../nbs/13_app.ipynb #f49e9666
+# %% ../nbs/13_app.ipynb #87e227fa
 def write_report(
     path: str | Path,  # the HTML file to write
     study: Study,
@@ -722,7 +737,7 @@ def write_report(
     path.write_text(page, encoding="utf-8", errors="replace")
     return path
 
-# %% ../nbs/13_app.ipynb #011492df
+# %% ../nbs/13_app.ipynb #3186ff12
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -749,7 +764,7 @@ PAGE = """<!DOCTYPE html>
 </html>
 """
 
-# %% ../nbs/13_app.ipynb #9abd831c
+# %% ../nbs/13_app.ipynb #62e51115
 def _say(options) -> Callable[[str], None]:
     """Print to standard output, unless --quiet."""
     return (lambda text: None) if options.quiet else (lambda text: print(text, flush=True))
@@ -786,7 +801,7 @@ def _sample(table: MoleculeTable, size: int | None, seed: int) -> MoleculeTable:
     rows = np.random.default_rng(seed).choice(table.n, size, replace=False)
     return table.select(np.sort(rows))
 
-# %% ../nbs/13_app.ipynb #e260c221
+# %% ../nbs/13_app.ipynb #66be107f
 def _split_by(options) -> Callable[[MoleculeTable], Split]:
     """The split that the options ask for."""
     column = options.split_column
@@ -815,7 +830,7 @@ def _training_settings(models):
     trained = {name: model for name, model in models.items() if name in ("ST", "MT")}
     return {f"training, {name}": str(model.networks_[0][0].config) for name, model in trained.items()}
 
-# %% ../nbs/13_app.ipynb #032ab9aa
+# %% ../nbs/13_app.ipynb #3e437388
 def _check_model_folder(path: Path) -> Path:
     """Refuse a folder that a model cannot be saved in, before anything is trained."""
     if path.is_file():
@@ -847,7 +862,7 @@ def _check_out_file(path: Path, endings: Sequence[str], source: str) -> Path:
         raise InputError(f"--out {str(path)!r} is the input file, which would be lost; give another name.")
     return _check_writable(path)
 
-# %% ../nbs/13_app.ipynb #93b58908
+# %% ../nbs/13_app.ipynb #23deb3f0
 def train_command(options) -> None:
     """Train one model on a table and save it; print its errors on the test rows in original units."""
     out = _check_model_folder(Path(options.out))
@@ -863,7 +878,7 @@ def train_command(options) -> None:
     settings = dict(n_models=options.ensemble, seed=options.seed, n_jobs=options.jobs)
     settings["progress"] = False if options.quiet else None
     changes = _config_changes(options)
-    encoders = {"ST": _new_model("ST", changes, settings, {})} if name == "F-MT" else {}
+    encoders = {kind: _new_model(kind, changes, settings, {}) for kind in ("ST", "MT")}
     say(f"Fitting {name} ({MODEL_NAMES[name]}) ...")
     model = _new_model(name, changes, settings, encoders).fit(table, split)
     model.save(out)
@@ -875,7 +890,7 @@ def train_command(options) -> None:
         print_errors(frame)
     say(f"Saved in {out}. Next: fusionbook predict {shlex.quote(str(out))} molecules.csv --out predictions.csv")
 
-# %% ../nbs/13_app.ipynb #e3188414
+# %% ../nbs/13_app.ipynb #5ed002d2
 def _write_split(table, split, out):
     """Write which row of the input went where, and which rows were rejected."""
     parts = pd.DataFrame({"row": table.rows, "smiles": table.smiles, "split": split.to_column(table.n)})
@@ -894,7 +909,7 @@ def print_errors(frame: pd.DataFrame) -> None:
     print(wide.to_string(index=False, float_format="{:.3f}".format, na_rep="-"))
     print()
 
-# %% ../nbs/13_app.ipynb #e5e88247
+# %% ../nbs/13_app.ipynb #0ce38ad8
 def predict_command(options) -> None:
     """Predict the properties of molecules in a file, in original units; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -924,7 +939,7 @@ def _predictor(model, spread):
 
     return compute
 
-# %% ../nbs/13_app.ipynb #8dd64cca
+# %% ../nbs/13_app.ipynb #20905863
 def _read_problems(path):
     """Read the first and last column of a file of predictions: (name of the last, frame row and reason where it is filled)."""
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -938,7 +953,7 @@ def _read_problems(path):
     frame.columns = ["row", "reason"]
     return names[-1], frame.dropna()
 
-# %% ../nbs/13_app.ipynb #c1885168
+# %% ../nbs/13_app.ipynb #bfac7127
 def _stream(options, compute, about, **more):
     """Apply `compute` to the file that the options name; a run that was stopped goes on where it stopped."""
     from fusionbook.embeddings import stream_molecules
@@ -957,7 +972,7 @@ def _stream(options, compute, about, **more):
         _note(f"{report.resumed:,} of {report.rows:,} rows were there already, from a run that was interrupted")
     return report
 
-# %% ../nbs/13_app.ipynb #3aa53fc5
+# %% ../nbs/13_app.ipynb #3a166b79
 def _tell_unread(n, problems, where):
     """Note how many of n rows could not be read, the first of them, and where the others are listed."""
     if len(problems):
@@ -974,7 +989,7 @@ def _refuse_unread(report, problems):
     row, reason = problems[["row", "reason"]].iloc[0]
     raise InputError(f"No row has a usable molecule; first: row {row} ({reason}). Is it the right column? Give `smiles=`.")
 
-# %% ../nbs/13_app.ipynb #b63dc960
+# %% ../nbs/13_app.ipynb #d42712b2
 def embed_command(options) -> None:
     """Write the embeddings of molecules in a file: one column a learned feature, or NumPy arrays; rows keep their place."""
     from fusionbook.fusion import load_model
@@ -994,7 +1009,7 @@ def embed_command(options) -> None:
     columns = f"{len(shape.block_of):,} columns"
     _say(options)(f"Wrote {out}: {_count(n_read, 'molecule')}, {_count(len(shape.names), 'block')}, {columns}")
 
-# %% ../nbs/13_app.ipynb #0951865a
+# %% ../nbs/13_app.ipynb #c09076c7
 def _embed_arrays(model, options, out):
     """Write the embeddings of all molecules as NumPy arrays, with everything in memory; return how many were read."""
     cells = load_frame(Path(options.molecules), options.smiles_column)[options.smiles_column]
@@ -1010,7 +1025,7 @@ def _embed_arrays(model, options, out):
     np.savez_compressed(out, Z=Z, block_of=blocks.block_of, blocks=names, smiles=smiles)
     return len(Z) - len(bad)
 
-# %% ../nbs/13_app.ipynb #7d4f80d4
+# %% ../nbs/13_app.ipynb #422f04e4
 def compare_command(options) -> None:
     """Fit all models on one table and split; write the report and the errors in original units."""
     out = _check_out_file(Path(options.out), (".html",), options.data)
@@ -1040,7 +1055,7 @@ def compare_command(options) -> None:
         _write_split(table, split, Path(options.save_model))
         say(f"Saved the fused model in {options.save_model}")
 
-# %% ../nbs/13_app.ipynb #71710661
+# %% ../nbs/13_app.ipynb #47a33a47
 def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
@@ -1054,7 +1069,7 @@ def _errors_file(out):
     """The table of errors lies beside the report."""
     return out.with_name(f"{out.stem}_errors.csv")
 
-# %% ../nbs/13_app.ipynb #7d219713
+# %% ../nbs/13_app.ipynb #10af2801
 QUICKSTART = dict(
     max_molecules=3000,  # molecules drawn from the bundled table
     keep=(0.05, 0.5),  # smallest and largest share of a property's training labels that stay
@@ -1077,7 +1092,7 @@ def spread_shares(
     shares = np.geomspace(keep[0], keep[1], t) if t > 1 else np.array([keep[1]])
     return [float(share) for share in np.random.default_rng(seed).permutation(shares)]
 
-# %% ../nbs/13_app.ipynb #8ceed8bf
+# %% ../nbs/13_app.ipynb #9bb933af
 def quickstart_command(options) -> None:
     """Do the main job on the bundled table of computed properties, and say each step in plain words."""
     from fusionbook.datasets import load_xtb
@@ -1109,7 +1124,7 @@ def quickstart_command(options) -> None:
     pd.DataFrame({"name": EXAMPLES.keys(), "smiles": EXAMPLES.values()}).to_csv(out / "molecules.csv", index=False)
     _say_next(say, out, time.perf_counter() - start)
 
-# %% ../nbs/13_app.ipynb #f41a49f4
+# %% ../nbs/13_app.ipynb #a484fd8a
 def _quickstart_split(table):
     """The split of the quickstart."""
     return split_molecules(table, by="random", fractions=QUICKSTART["fractions"], seed=QUICKSTART["seed"])
@@ -1141,7 +1156,7 @@ def lab_command(options) -> int:
     command += [f"--port={options.port}"] if options.port else []
     return subprocess.call(command)
 
-# %% ../nbs/13_app.ipynb #ebeb45b5
+# %% ../nbs/13_app.ipynb #5a1da241
 APP_REQUEST = "FUSIONBOOK_APP"  # environment variable: what the dashboard is to open, as JSON
 
 
@@ -1181,7 +1196,7 @@ def _wanted_tasks(table, models, names):
         raise unknown_name("column with the models' property", sorted(known)[0], table.task_names)
     return table.only(shared)
 
-# %% ../nbs/13_app.ipynb #5e4e8d16
+# %% ../nbs/13_app.ipynb #12645a4f
 def open_study(
     request: Mapping[str, object],  # data, models, smiles, tasks, split: paths and names as text
 ):  # the Study of 12_widgets
@@ -1219,7 +1234,7 @@ def open_dashboard():
     study = open_study(request)
     return Dashboard(study, first=2 if study.models else 0)
 
-# %% ../nbs/13_app.ipynb #0f6d894b
+# %% ../nbs/13_app.ipynb #97607e58
 def app_command(options) -> int:
     """Serve the dashboard on a table and models; return the server's exit code."""
     if util.find_spec("voila") is None:
@@ -1246,7 +1261,7 @@ def app_server(
     server = [sys.executable, "-m", "voila", str(page), "--no-browser", f"--port={port}", f"--theme={theme}"]
     return [*server, "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--Voila.auto_token=True", "--Voila.log_level=WARN"]
 
-# %% ../nbs/13_app.ipynb #690f90ff
+# %% ../nbs/13_app.ipynb #2fb60660
 def _check_port(port):
     """Refuse a port that another program listens on."""
     with socket.socket() as probe:
@@ -1273,7 +1288,7 @@ def _serve(command, environment, url, port) -> int:
         server.terminate()
         server.wait()
 
-# %% ../nbs/13_app.ipynb #d127958d
+# %% ../nbs/13_app.ipynb #591a808b
 def _whole(low: int) -> Callable[[str], int]:
     """Read a whole number of at least `low` from the command line."""
 
@@ -1319,7 +1334,7 @@ def _command(commands, name, run, summary, examples, parents):
     parser.set_defaults(run=run)
     return parser.add_argument
 
-# %% ../nbs/13_app.ipynb #f6605e99
+# %% ../nbs/13_app.ipynb #0c0afdb0
 def build_parser() -> argparse.ArgumentParser:
     """Declare all commands and their options."""
     parser = argparse.ArgumentParser(
@@ -1360,7 +1375,7 @@ def _add_train(commands, shared):
     add("--model", choices=("single", "multi", "fused"), default="fused", help="kind of model (default: fused)")
     add("--out", required=True, metavar="FOLDER", help="folder for the model")
 
-# %% ../nbs/13_app.ipynb #625768f2
+# %% ../nbs/13_app.ipynb #5add1208
 def _add_use(commands, shared):
     use = [shared["smiles"], shared["chunks"], shared["common"]]
     add = _command(
@@ -1382,7 +1397,7 @@ def _add_use(commands, shared):
     add("molecules", help="file with a SMILES column: .csv, .csv.gz or .parquet")
     add("--out", required=True, metavar="FILE", help="file to write: .parquet, .csv, .csv.gz; or .npz (NumPy arrays, in one go)")
 
-# %% ../nbs/13_app.ipynb #965718f1
+# %% ../nbs/13_app.ipynb #23c4873a
 def _add_compare(commands, shared):
     add = _command(
         commands, "compare", compare_command, "fit all models on one split and write a report",
@@ -1402,7 +1417,9 @@ def _add_app(commands, shared):
     add = _command(
         commands, "app", app_command, "look at a table and saved models in the browser, without code",
         "  fusionbook app data.csv model/\n  fusionbook app data.csv --smiles-column SMILES   (no model yet: train in the page)\n"
-        "  fusionbook app data.csv single/ fused/ --theme dark --port 8890", [shared["smiles"], shared["common"]],
+        "  fusionbook app data.csv single/ fused/ --theme dark --port 8890\n"
+        "Voila's page asks cdn.jsdelivr.net for two style sheets of icons; without a network nothing of the dashboard is missing.",
+        [shared["smiles"], shared["common"]],
     )
     add("data", help="the table that the models were trained on: .csv, .csv.gz or .parquet")
     add("models", nargs="*", help="folders written by train or quickstart")
@@ -1422,7 +1439,7 @@ def _add_lab(commands, shared):
     add("--no-browser", action="store_true", help="do not open a browser")
     add("--port", type=_whole(1), help="port to listen on")
 
-# %% ../nbs/13_app.ipynb #78918e22
+# %% ../nbs/13_app.ipynb #c1cb9bd0
 _IN_OPTIONS = {
     "`smiles=`": "--smiles-column",
     "`tasks=`": "--tasks",
@@ -1461,7 +1478,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
     if category.__module__.startswith("fusionbook"):
         _note(in_options(str(message)))
 
-# %% ../nbs/13_app.ipynb #1298875a
+# %% ../nbs/13_app.ipynb #827edf0d
 def main(
     argv: Sequence[str] | None = None,  # arguments; None: those of the process
 ) -> int:  # exit code: 0 done, 1 our mistake, 2 the input cannot be used, 130 stopped

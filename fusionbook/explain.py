@@ -9,7 +9,7 @@ __all__ = ['NEGATIVE', 'POSITIVE', 'SIZE', 'COUNTS', 'HALOGENS', 'atom_shares', 
            'nearest_training', 'IntervalWarning', 'conformal_quantile', 'binomial_interval', 'Intervals',
            'fit_intervals']
 
-# %% ../nbs/10_explain.ipynb #c0fbc545
+# %% ../nbs/10_explain.ipynb #1c582091
 import copy
 import html
 import math
@@ -34,7 +34,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-# %% ../nbs/10_explain.ipynb #0ad8e485
+# %% ../nbs/10_explain.ipynb #5480325f
 from .core import InputError
 from .core import check_number
 from .core import check_shape
@@ -48,6 +48,7 @@ from .fusion import FusedHead
 from .fusion import FusedParts
 from .fusion import PropertyModel
 from .fusion import UntrainedEncoders
+from .fusion import block_networks
 from .fusion import check_unseen
 from .fusion import molecule_keys
 from .graphs import GraphStore
@@ -60,7 +61,7 @@ from .molecules import parse_smiles
 from .training import TrainedNetwork
 from .training import predict_rows
 
-# %% ../nbs/10_explain.ipynb #2add7968
+# %% ../nbs/10_explain.ipynb #db44ba97
 def atom_shares(
     atoms: np.ndarray,  # (n_atoms, d) atom states of one molecule
     readout: str,  # "mean", "sum" or "norm"
@@ -96,7 +97,7 @@ def split_atoms(
             out.append(shares)
     return out
 
-# %% ../nbs/10_explain.ipynb #0fafd03e
+# %% ../nbs/10_explain.ipynb #686ff161
 def _loaded(trained, state=None):
     """Load a network's state (None: the one that embeds) and return the network, ready to be read."""
     number = trained.state_of[-1] if state is None else state
@@ -131,7 +132,7 @@ def _check_split(shares, z, encoder):
     if gap > 1e-4 * max(np.abs(z).max(), np.abs(shares).max(), 1e-12):
         raise InputError(f"the atom states of {type(encoder).__name__} do not add up to its embedding (gap {gap:.3g}).")
 
-# %% ../nbs/10_explain.ipynb #0f2fe9f8
+# %% ../nbs/10_explain.ipynb #a0fb518c
 NEGATIVE = (0.25, 0.56, 0.86)  # blue; with the orange below it stays distinct for colour-blind readers
 POSITIVE = (0.93, 0.52, 0.13)  # orange
 
@@ -176,7 +177,7 @@ def atoms_svg(
         parts.append(_legend(limit, unit, width, height))
     return _card(parts, title or smiles, _atoms_in_words(mol, values, unit), width, height)
 
-# %% ../nbs/10_explain.ipynb #fb055337
+# %% ../nbs/10_explain.ipynb #1030bbac
 def _checked_drawing(smiles, values, width, height):
     for name, size in (("width", width), ("height", height)):
         check_number(name, size, 160, 5000)
@@ -221,7 +222,7 @@ def _atoms_in_words(mol, values, unit):
     named = ", ".join(f"{mol.GetAtomWithIdx(int(i)).GetSymbol()}{i} {values[i]:+.3g}" for i in order)
     return f"Contributions of the {mol.GetNumAtoms()} heavy atoms; the largest: {named}{' ' + unit if unit else ''}."
 
-# %% ../nbs/10_explain.ipynb #0aeb1499
+# %% ../nbs/10_explain.ipynb #3202f500
 def _molecule_group(mol, values, limit, width, height, numbers):
     """RDKit's drawing without its outer element; each coloured disc carries its number as a tooltip."""
     mol = Chem.Mol(mol)
@@ -259,7 +260,7 @@ def _drawer(width, height):
     options.fixedBondLength = 45
     return drawer
 
-# %% ../nbs/10_explain.ipynb #ff6ece34
+# %% ../nbs/10_explain.ipynb #4c696a14
 def _legend(limit, unit, width, height):
     """A colour bar from -limit to +limit with its numbers and unit."""
     if limit == 0:
@@ -280,7 +281,7 @@ def _legend(limit, unit, width, height):
         parts.append(_text(x, height - 12, _shortened(number + ending, width / 2), 11, anchor))
     return "".join(parts)
 
-# %% ../nbs/10_explain.ipynb #81a32542
+# %% ../nbs/10_explain.ipynb #6f6e9410
 def path_gradient(
     f: Callable[[torch.Tensor], torch.Tensor],  # (m, d) float64 -> (m,)
     start: np.ndarray,  # (d,)
@@ -323,7 +324,7 @@ def _gradient_at(f, start, way, shares):
     Z = (start + shares[:, None] * way).requires_grad_()
     return torch.autograd.grad(f(Z).sum(), Z)[0]
 
-# %% ../nbs/10_explain.ipynb #425df3a9
+# %% ../nbs/10_explain.ipynb #a9e35a07
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """One prediction taken apart: `baseline` plus the contributions of all blocks is the `prediction`; original units."""
@@ -371,7 +372,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.sentence)}</p>{'' if self.atoms is None else self.svg()}"
 
-# %% ../nbs/10_explain.ipynb #523c312c
+# %% ../nbs/10_explain.ipynb #6d6a3ec0
 def _with_unit(value, unit, sign=""):
     return f"{value:{sign}.4g}{' ' + unit if unit else ''}"
 
@@ -396,7 +397,7 @@ def _explanation_svg(one, width, height, numbers):
         one.smiles, one.atoms, unit=one.unit, title=title, width=width, height=height, numbers=numbers
     )
 
-# %% ../nbs/10_explain.ipynb #9bd1a7fe
+# %% ../nbs/10_explain.ipynb #23a5de71
 @dataclass(frozen=True, eq=False)
 class _Member:
     """What one ensemble member's prediction of one task depends on: d columns of some blocks."""
@@ -440,20 +441,31 @@ def _network_member(trained, j, store, background):
     own = np.arange(len(z))
     return _Member(f, z, start, names, np.zeros(len(z), dtype=int), own, shares, note)
 
-# %% ../nbs/10_explain.ipynb #3c1dd16d
+# %% ../nbs/10_explain.ipynb #f2a9b9fd
 def _head_function(head: FusedHead, j: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The head as a differentiable function of the kept, unscaled columns: (m, d_kept) -> (m,), original units."""
+    """The head as a differentiable function of the columns that `_read_columns` names: (m, d) -> (m,), original units."""
     module = copy.deepcopy(head.module).double().eval()
+    own = None if head.own is None else copy.deepcopy(head.own).double().eval()
+    kept = slice(None) if own is None else torch.from_numpy(head.features.scaler.columns)
     scaler, reducer = head.features.scaler, head.features.reducer
     mean, scale = torch.from_numpy(scaler.mean), torch.from_numpy(scaler.scale)
 
     def f(Z):
-        X = (Z - mean) / scale
+        X = (Z[:, kept] - mean) / scale
         if reducer is not None:
             X = (X - torch.from_numpy(reducer.mean)) @ torch.from_numpy(reducer.components.T.copy())
-        return module(X * head.features.factor)[:, j] * head.std[j] + head.mean[j]
+        y = module(X * head.features.factor)[:, j]
+        y = y if own is None else y + own(Z)[:, j]
+        return y * head.std[j] + head.mean[j]
 
     return f
+
+# %% ../nbs/10_explain.ipynb #0bde419b
+def _read_columns(head):
+    """Columns of the fused embedding that a head reads, and their training means; the encoders' own heads read all."""
+    if head.own is None:
+        return head.features.scaler.columns, head.features.scaler.mean
+    return np.arange(len(head.own.center)), head.own.center.numpy()
 
 
 def _fused_member(model, member, task, store, background):
@@ -463,10 +475,9 @@ def _fused_member(model, member, task, store, background):
     names = head.features.names
     rows = [_row_and_shares(networks[name], store, layer=model.layer) for name in names]
     widths = [len(z) for z, _, _ in rows]
-    columns = head.features.scaler.columns
+    columns, start = _read_columns(head)
     note = next((f"Block {name!r}: {note}" for name, (_, _, note) in zip(names, rows) if note), "")
     shares = None if note else np.concatenate([part for _, part, _ in rows], axis=1)[:, columns]
-    start = head.features.scaler.mean
     if background is not None:
         parts = [networks[name].embed(background, model.layer) for name in names]
         start = np.concatenate(parts, axis=1).astype(np.float64).mean(axis=0)[columns]
@@ -484,11 +495,9 @@ def _fused_member(model, member, task, store, background):
 
 def _block_networks(model, member):
     """Block name -> the network that makes it."""
-    encoders = model.encoders_ if isinstance(model, FusedParts) else [model]
-    networks = [network for one in encoders for network in one.networks_[member]]
-    return dict(zip(model.embed(["C"], member=member).names, networks))
+    return block_networks(model.encoders_ if isinstance(model, FusedParts) else [model], member)
 
-# %% ../nbs/10_explain.ipynb #52c216ad
+# %% ../nbs/10_explain.ipynb #91187982
 def explain(
     model: PropertyModel,  # fitted FusedMultiTask, SingleTask or MultiTask
     molecule: str,  # one SMILES
@@ -531,7 +540,7 @@ def explain(
     features = features.loc[order].reset_index(drop=True)
     return Explanation(task, unit, text, **sums, baseline_is=words, features=features, atom_blocks=atoms, note=note)
 
-# %% ../nbs/10_explain.ipynb #d95e46c6
+# %% ../nbs/10_explain.ipynb #8aa10967
 def _attribute(member, number, n_members, tolerance):
     """Contributions of one ensemble member, each divided by the number of members."""
     slope = path_gradient(member.f, member.start, member.z, tolerance) / n_members
@@ -578,7 +587,7 @@ def _member(model, m, task, store, background):
 def _n_members(model):
     return len(model.heads_ if isinstance(model, FusedParts) else model.networks_)
 
-# %% ../nbs/10_explain.ipynb #bd9e544c
+# %% ../nbs/10_explain.ipynb #06c37d51
 def _check_model(model, verb):
     """Refuse models without encoders and models that are not fitted."""
     if not isinstance(model, (EncoderModel, FusedParts)):
@@ -628,7 +637,7 @@ def _one_task(model, task):
         raise unknown_name("task", task, names)
     return task
 
-# %% ../nbs/10_explain.ipynb #6a2ac9d6
+# %% ../nbs/10_explain.ipynb #47e93a8f
 SIZE = ("heavy atoms", "molecular weight")
 COUNTS = (
     "rings", "aromatic rings", "aromatic atoms", "double and triple bonds", "rotatable bonds", "heteroatoms",
@@ -636,7 +645,7 @@ COUNTS = (
 )  # fmt: skip
 HALOGENS = (9, 17, 35, 53)
 
-# %% ../nbs/10_explain.ipynb #ffd6abe9
+# %% ../nbs/10_explain.ipynb #88a7ea19
 @lru_cache(maxsize=100_000)
 def _descriptors(canonical):
     mol = Chem.MolFromSmiles(canonical)
@@ -660,7 +669,7 @@ def _descriptors(canonical):
         "H-bond acceptors": rdMolDescriptors.CalcNumHBA(mol),
     }
 
-# %% ../nbs/10_explain.ipynb #daa16410
+# %% ../nbs/10_explain.ipynb #979e79d3
 def simple_descriptors(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> pd.DataFrame:  # (n, 16)
@@ -671,6 +680,12 @@ def simple_descriptors(
     InputError
         If a SMILES cannot be read.
     """
+    return _described(tuple(smiles)).copy()
+
+
+@lru_cache(maxsize=8)
+def _described(smiles):
+    """The frame of one list of molecules: the cards of all features look at the same ones."""
     canonical = []
     for row, text in enumerate(smiles):
         mol, reason = parse_smiles(text)
@@ -679,7 +694,7 @@ def simple_descriptors(
         canonical.append(Chem.MolToSmiles(mol))
     return pd.DataFrame([_descriptors(text) for text in canonical]).astype(float)
 
-# %% ../nbs/10_explain.ipynb #1500c421
+# %% ../nbs/10_explain.ipynb #ab527df3
 def correlate(
     values: np.ndarray,  # (n,) the column
     frame: pd.DataFrame,  # (n, m) what it is compared with, NaN = unmeasured
@@ -719,7 +734,7 @@ def _fisher(r, n):
     middle = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
     return tuple(float(v) for v in np.tanh([middle - 1.96 / np.sqrt(n - 3), middle + 1.96 / np.sqrt(n - 3)]))
 
-# %% ../nbs/10_explain.ipynb #97f4539b
+# %% ../nbs/10_explain.ipynb #1db98887
 @dataclass(frozen=True, eq=False)
 class FeatureCard:
     """One learned feature: the molecules that drive it, the atoms responsible, and what it correlates with."""
@@ -761,7 +776,7 @@ def _card_svgs(card, width, height):
         out.append(atoms_svg(smiles, one, limit=limit, title=title, width=width, height=height, numbers=False))
     return out
 
-# %% ../nbs/10_explain.ipynb #175c5cd2
+# %% ../nbs/10_explain.ipynb #295dec36
 def feature_card(
     model: PropertyModel | EmbeddingBlocks,  # fitted model with encoders; or blocks, which give no atoms
     column: int | tuple[str, int],  # number in the fused matrix, or (block, number inside the block)
@@ -770,6 +785,7 @@ def feature_card(
     rows: Sequence[int] | None = None,  # rows of the table; None: all
     n_molecules: int = 6,  # how many to show at each end
     member: int = 0,  # ensemble member
+    blocks: EmbeddingBlocks | None = None,  # the model's embedding that holds these molecules, if it is at hand: saves computing it
     max_similarity: float = 1.0,  # skip a molecule more similar (Tanimoto) than this to one shown; 1: only repeats
     limit: float = 0.8,  # |r| from which the verdict names what the feature follows
     min_labels: int = 20,  # molecules that a correlation must rest on to count in the verdict
@@ -785,7 +801,7 @@ def feature_card(
     table = as_table(_listed(table))
     rows = np.arange(table.n) if rows is None else _positions(rows)
     chosen = table.select(rows)
-    block, feature, number, Z = _find_block(model, column, chosen, member)
+    block, feature, number, Z = _find_block(model, column, chosen, member, blocks)
     values = Z[:, feature].astype(np.float64)
     shown = _extremes(values, chosen, n_molecules, max_similarity)
     listed = [(kind, int(rows[i]), chosen.smiles[i], values[i]) for kind, i in shown]
@@ -795,7 +811,7 @@ def feature_card(
     verdict = _verdict(values, found, limit, min_labels)
     return FeatureCard(block, feature, number, member, values, rows, frame, atoms, found, verdict, note)
 
-# %% ../nbs/10_explain.ipynb #019427e3
+# %% ../nbs/10_explain.ipynb #67c98bfa
 def _check_card(n_molecules, max_similarity, limit, min_labels):
     check_number("n_molecules", n_molecules, 1, 1000, integer=True)
     check_number("max_similarity", max_similarity, 0, 1)
@@ -803,7 +819,7 @@ def _check_card(n_molecules, max_similarity, limit, min_labels):
     check_number("min_labels", min_labels, 3, integer=True)
 
 
-def _find_block(model, column, table, member):
+def _find_block(model, column, table, member, known=None):
     """Block name, number inside the block, number in the fused matrix, and the block (n, d) on the table's molecules."""
     if table.n == 0:
         raise InputError("`rows` is empty: a feature card needs molecules to look at.")
@@ -815,6 +831,8 @@ def _find_block(model, column, table, member):
     check_number("member", member, 0, _n_members(model) - 1, integer=True)
     widths = {name: Z.shape[1] for name, Z in model.embed(["C"], member=member).blocks.items()}
     block, feature, number = _find_column(widths, column)
+    if known is not None:
+        return block, feature, number, _matched_rows(known, table)[block]
     trained = _block_networks(model, member)[block]
     return block, feature, number, trained.embed(pack_graphs(table.smiles), getattr(model, "layer", "readout"))
 
@@ -827,7 +845,7 @@ def _matched_rows(blocks, table):
         raise InputError(f"{len(missing)} of {table.n} molecules are missing from the blocks; first: {missing[0]!r}.")
     return blocks.take([place[text] for text in table.smiles])
 
-# %% ../nbs/10_explain.ipynb #eec8e81f
+# %% ../nbs/10_explain.ipynb #53220f31
 def _find_column(widths, column):
     """Block name, number inside the block, number in the fused matrix; `widths` maps each block to its width."""
     names = list(widths)
@@ -844,7 +862,7 @@ def _find_column(widths, column):
     number = int(np.searchsorted(first, column, side="right") - 1)
     return names[number], int(column - first[number]), int(column)
 
-# %% ../nbs/10_explain.ipynb #6437592b
+# %% ../nbs/10_explain.ipynb #98cd2742
 def _extremes(values, table, n_molecules, max_similarity):
     """The highest, then the lowest molecules, none twice and none too similar to one already chosen at that end."""
     prints = fingerprints(table.smiles) if max_similarity < 1 else None
@@ -874,13 +892,18 @@ def _generator():
     return rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 
 
+@lru_cache(maxsize=100_000)
+def _fingerprint(text):
+    return _generator().GetFingerprint(parse_smiles(text)[0])
+
+
 def fingerprints(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> list:  # n bit vectors
-    """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity."""
-    return [_generator().GetFingerprint(parse_smiles(text)[0]) for text in smiles]
+    """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity; remembered, so not to be edited."""
+    return [_fingerprint(str(text)) for text in smiles]
 
-# %% ../nbs/10_explain.ipynb #612150c0
+# %% ../nbs/10_explain.ipynb #2b03d3a7
 def _feature_atoms(model, block, feature, smiles, member):
     """Split one column over the atoms of each molecule shown; None and the reason where that is impossible."""
     if isinstance(model, EmbeddingBlocks):
@@ -903,7 +926,7 @@ def _correlations(values, table):
     order = frame["pearson"].abs().sort_values(ascending=False, kind="stable", na_position="last").index
     return frame.loc[order].reset_index(drop=True)
 
-# %% ../nbs/10_explain.ipynb #38a00ae0
+# %% ../nbs/10_explain.ipynb #706aa9db
 def _verdict(values, found, limit, min_labels):
     """One sentence: what the feature mostly is, by the rule stated in `feature_card`."""
     zeros = (values == 0).mean()
@@ -927,7 +950,7 @@ def _verdict(values, found, limit, min_labels):
     )
     return f"This feature follows the property {best['what']} ({said}{beside}).{often}"
 
-# %% ../nbs/10_explain.ipynb #3b411aab
+# %% ../nbs/10_explain.ipynb #0f4295b9
 @dataclass(frozen=True, eq=False)
 class LeverageSpace:
     """The k main directions of a training matrix, and how far new rows lie from its centre along them."""
@@ -955,7 +978,7 @@ class LeverageSpace:
         seen = np.sum((X @ self.directions) ** 2, axis=1)
         return np.clip(1 - seen / np.maximum(total, 1e-300), 0, 1)
 
-# %% ../nbs/10_explain.ipynb #5ad090ef
+# %% ../nbs/10_explain.ipynb #66b681ca
 def fit_leverage(
     X: np.ndarray,  # (n, d) training rows, centred
     k: int | None = None,  # directions; None: 99 % of the variance, at most one for ten rows
@@ -986,7 +1009,7 @@ def fit_leverage(
         raise InputError(f"`k` = {k}: directions {k} and {k + 1} are equally long, so they are not unique. Take {nearest}.")
     return LeverageSpace(Vt[:k].T, S[:k], len(X))
 
-# %% ../nbs/10_explain.ipynb #70e59ea6
+# %% ../nbs/10_explain.ipynb #e0211bab
 def training_space(
     blocks: EmbeddingBlocks,  # training molecules
     k: int | None = None,  # directions; None: see `fit_leverage`
@@ -1000,7 +1023,7 @@ def training_space(
 
     return scale, fit_leverage(scaler.transform(Z), k)
 
-# %% ../nbs/10_explain.ipynb #be2ca858
+# %% ../nbs/10_explain.ipynb #6db66505
 def applicability_domain(
     model: PropertyModel,  # fitted model with encoders
     table: MoleculeTable,  # the table it was fitted with
@@ -1043,7 +1066,7 @@ def applicability_domain(
     frame.attrs = {"k": space.k, "n": space.n}
     return frame
 
-# %% ../nbs/10_explain.ipynb #b465057e
+# %% ../nbs/10_explain.ipynb #bba1ab23
 def _read_molecules(molecules):
     """Read molecules in any form: the table, the input row of each, the number of input rows."""
     table = as_table(_listed(molecules))
@@ -1082,7 +1105,7 @@ def _texts(texts, places, n, molecules=None):
 def _names(model):
     return [task.name for task in model.tasks_]
 
-# %% ../nbs/10_explain.ipynb #4b4e15a9
+# %% ../nbs/10_explain.ipynb #ee0d0c42
 def nearest_training(
     smiles: Sequence[str],  # m SMILES that parse
     training: Sequence[str],  # n SMILES that parse, at least one
@@ -1097,7 +1120,7 @@ def nearest_training(
         nearest.append(training[best])
     return np.array(similarity, dtype=np.float64), nearest
 
-# %% ../nbs/10_explain.ipynb #119ca13c
+# %% ../nbs/10_explain.ipynb #b9df19d8
 class IntervalWarning(UserWarning):
     """A property has too few labels for intervals of the wanted level; its half-width is infinite."""
 
@@ -1136,7 +1159,7 @@ def binomial_interval(
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
-# %% ../nbs/10_explain.ipynb #29057771
+# %% ../nbs/10_explain.ipynb #5f805ea2
 @dataclass(frozen=True, eq=False)
 class Intervals:
     """Prediction intervals of one model, one half-width a property, calibrated on set-aside labels."""
@@ -1175,7 +1198,7 @@ class Intervals:
         finite = int(np.isfinite(self.half_width).sum())
         return f"Intervals({self.level:.0%}, {finite} of {len(self.half_width)} tasks with finite half-width)"
 
-# %% ../nbs/10_explain.ipynb #a08da3df
+# %% ../nbs/10_explain.ipynb #94f9847d
 def fit_intervals(
     model: PropertyModel,  # fitted
     table: MoleculeTable,  # the table it was fitted with
@@ -1219,7 +1242,7 @@ def fit_intervals(
     _warn_infinite(made)
     return made
 
-# %% ../nbs/10_explain.ipynb #6b1a4495
+# %% ../nbs/10_explain.ipynb #3ec74e97
 def _spread(given, task, floor, scaled):
     """What errors are measured in: 1, or the ensemble's spread but not less than the floor."""
     if not scaled:
@@ -1257,7 +1280,7 @@ def _warn_infinite(made):
             stacklevel=3,
         )
 
-# %% ../nbs/10_explain.ipynb #5ea7b7cb
+# %% ../nbs/10_explain.ipynb #7131b6c4
 def _interval_frame(made, molecules, on_error):
     given = made.model.predict(molecules, spread=made.scaled, on_error=on_error)
     columns = {}

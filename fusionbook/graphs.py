@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ATOM_CHOICES', 'BOND_CHOICES', 'N_STEREO', 'D_V', 'D_E', 'PIECE', 'PARALLEL_FROM', 'FEATURES_VERSION', 'atom_facts',
-           'bond_facts', 'atom_features', 'bond_features', 'MoleculeBatch', 'flat_ranges', 'GraphStore', 'read_graphs',
-           'pack_graphs', 'to_pyg', 'from_pyg']
+           'bond_facts', 'atom_features', 'bond_features', 'MoleculeBatch', 'flat_ranges', 'send', 'GraphStore',
+           'read_graphs', 'pack_graphs', 'to_pyg', 'from_pyg']
 
-# %% ../nbs/03_graphs.ipynb #7985aac2
+# %% ../nbs/03_graphs.ipynb #6d49c79a
 import hashlib
 import json
 import os
@@ -17,6 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from .core import parallel
 from .molecules import Rejected
 from .molecules import parse_smiles
 
-# %% ../nbs/03_graphs.ipynb #31ed7f5c
+# %% ../nbs/03_graphs.ipynb #ebb3e6c2
 ATOM_CHOICES = (
     (*range(1, 37), 53),
     tuple(range(6)),
@@ -75,7 +76,7 @@ def bond_facts(
     """Read the four facts about a bond that the features encode."""
     return (int(bond.GetBondType()), bond.GetIsConjugated(), bond.IsInRing(), int(bond.GetStereo()))
 
-# %% ../nbs/03_graphs.ipynb #b7e8c01e
+# %% ../nbs/03_graphs.ipynb #5ca9efef
 def atom_features(
     facts: tuple,  # from `atom_facts`
 ) -> np.ndarray:  # (72,) float32
@@ -114,7 +115,7 @@ def bond_features(
     x[7 + min(stereo, N_STEREO)] = 1
     return x
 
-# %% ../nbs/03_graphs.ipynb #125e518a
+# %% ../nbs/03_graphs.ipynb #eb651bd6
 @dataclass(frozen=True)
 class MoleculeBatch:
     """Some molecules as one disconnected graph; what every encoder reads. The fields are torch tensors.
@@ -130,6 +131,7 @@ class MoleculeBatch:
     edge_index: torch.Tensor  # (2, n_directed_bonds) int64: source, target
     molecule: torch.Tensor  # (n_atoms,) int64: which molecule of the batch the atom belongs to
     n: int  # molecules in the batch
+    cached: dict = field(default_factory=dict, repr=False, compare=False)  # what several encoders need
 
     @property
     def V(self) -> torch.Tensor:  # (n_atoms, d_v)
@@ -146,7 +148,7 @@ class MoleculeBatch:
         """Index of each directed bond's reverse, shape (n_directed_bonds,)."""
         return torch.arange(self.edge_index.shape[1], device=self.edge_index.device) ^ 1
 
-# %% ../nbs/03_graphs.ipynb #bea15ac3
+# %% ../nbs/03_graphs.ipynb #a61ab122
 def flat_ranges(
     offsets: torch.Tensor,  # (n + 1,) int64, where each molecule starts; the last entry is the total
     rows: torch.Tensor,  # (b,) int64, the molecules wanted
@@ -160,7 +162,20 @@ def flat_ranges(
     shift = torch.repeat_interleave(offsets[rows] - (ends - counts), counts)
     return shift + torch.arange(len(shift), device=shift.device), counts
 
-# %% ../nbs/03_graphs.ipynb #64ef9e76
+# %% ../nbs/03_graphs.ipynb #a3e8de6a
+def send(
+    tensors: Sequence[torch.Tensor],  # one dimension each, of one kind of number
+    device: torch.device,  # where they are wanted
+) -> Sequence[torch.Tensor]:  # the same, there
+    """Copy several tensors to a device as one, without waiting for what the device is doing."""
+    if device.type == "cpu":
+        return tensors
+    together = torch.cat(tensors)
+    if device.type == "cuda":
+        together = together.pin_memory()
+    return together.to(device, non_blocking=True).split([len(tensor) for tensor in tensors])
+
+# %% ../nbs/03_graphs.ipynb #01b0d144
 @dataclass(frozen=True)
 class GraphStore:
     """All molecules of a table as flat torch tensors; molecule i owns the atoms from `atom_offsets[i]` to `atom_offsets[i + 1]`.
@@ -184,6 +199,13 @@ class GraphStore:
         """Heavy atoms of each molecule, shape (n,)."""
         return self.atom_offsets.diff().numpy()
 
+    def to(self, device: torch.device | str) -> "GraphStore":
+        """Copy to a device, e.g. "cuda"; the offsets stay on the processor, where the sizes of batches are needed."""
+        if self.atom_type.device == torch.device(device):
+            return self
+        moved = {name: tensor.to(device) for name, tensor in vars(self).items() if not name.endswith("offsets")}
+        return GraphStore(**moved, atom_offsets=self.atom_offsets, bond_offsets=self.bond_offsets)
+
     @property
     def nbytes(self) -> int:  # bytes
         """Memory of all tensors in bytes."""
@@ -193,22 +215,27 @@ class GraphStore:
         self,
         rows: Sequence[int] | torch.Tensor,  # (b,) molecule numbers, any order, repeats allowed
     ) -> MoleculeBatch:  # b molecules as one graph
-        """Gather some molecules as one graph, without a loop over molecules."""
-        rows = torch.as_tensor(rows, dtype=torch.int64, device=self.atom_offsets.device)
-        atoms, n_atoms = flat_ranges(self.atom_offsets, rows)
-        bonds, n_bonds = flat_ranges(self.bond_offsets, rows)
-        first_atom = n_atoms.cumsum(0) - n_atoms
-        return MoleculeBatch(
-            V_types=self.V_types,
-            E_types=self.E_types,
-            atom_type=self.atom_type[atoms].long(),
-            bond_type=self.bond_type[bonds].long(),
-            edge_index=self.edge_index[:, bonds].long() + torch.repeat_interleave(first_atom, n_bonds),
-            molecule=torch.repeat_interleave(torch.arange(len(rows), device=rows.device), n_atoms),
-            n=len(rows),
-        )
+        """Gather some molecules as one graph, without a loop over molecules, on the store's device."""
+        return _gather(self, torch.as_tensor(rows, dtype=torch.int64))
 
-# %% ../nbs/03_graphs.ipynb #c05c541b
+# %% ../nbs/03_graphs.ipynb #f67c7ba2
+def _gather(store, rows):
+    atoms, n_atoms = flat_ranges(store.atom_offsets, rows)
+    bonds, n_bonds = flat_ranges(store.bond_offsets, rows)
+    first_atom = torch.repeat_interleave(n_atoms.cumsum(0) - n_atoms, n_bonds)
+    molecule = torch.repeat_interleave(torch.arange(len(rows)), n_atoms)
+    atoms, bonds, first_atom, molecule = send((atoms, bonds, first_atom, molecule), store.atom_type.device)
+    return MoleculeBatch(
+        V_types=store.V_types,
+        E_types=store.E_types,
+        atom_type=store.atom_type[atoms].long(),
+        bond_type=store.bond_type[bonds].long(),
+        edge_index=store.edge_index[:, bonds].long() + first_atom,
+        molecule=molecule,
+        n=len(rows),
+    )
+
+# %% ../nbs/03_graphs.ipynb #9c4919fc
 def _bytes_in(values):
     """Regular expression for one byte out of several values."""
     return b"[" + b"".join(b"\\x%02x" % value for value in values) + b"]"
@@ -240,7 +267,7 @@ def _records(kind, n):
     record = {"atom": _atom_record, "bond": _bond_record}[kind]()
     return re.compile(record if n == 1 else b"(?:" + record + b"){%d}" % n, re.DOTALL)
 
-# %% ../nbs/03_graphs.ipynb #66d2da4c
+# %% ../nbs/03_graphs.ipynb #24773393
 _HEADER = struct.Struct("<4s6I")
 _MAGIC, _FORMAT, _FIRST_ATOM = b"\xef\xbe\xad\xde", 16, 30
 _BOND_TAG, _RING_TAG, _END_TAG = b"\x0b", b"\x42", b"\x17"
@@ -278,7 +305,7 @@ def _rings(data, place, fewest):
         place = stop
     return rings if n_rings >= fewest and data[place : place + 1] == _END_TAG else None
 
-# %% ../nbs/03_graphs.ipynb #19da792e
+# %% ../nbs/03_graphs.ipynb #bf7d4ae6
 @dataclass(frozen=True)
 class _Piece:
     """Graphs of n molecules whose atom and bond types are numbered within the piece, in order of appearance."""
@@ -299,7 +326,7 @@ class _Numbers(dict):
         self[key] = number = len(self)
         return number
 
-# %% ../nbs/03_graphs.ipynb #2a0bb893
+# %% ../nbs/03_graphs.ipynb #c0ee7ead
 def _piece_by_calls(mols):
     """Ask RDKit for the facts of every atom and bond: slow, and right for everything that RDKit can read."""
     atoms, bonds = _Numbers(), _Numbers()
@@ -314,7 +341,7 @@ def _piece_by_calls(mols):
         bond_facts=list(bonds),
     )
 
-# %% ../nbs/03_graphs.ipynb #f9e320ed
+# %% ../nbs/03_graphs.ipynb #5c3d159f
 class _Gathered:
     """Records of molecules that could be cut apart, until they are turned into a piece."""
 
@@ -334,7 +361,7 @@ class _Gathered:
         self.ends.append(ends)
         self.rings.extend(rings)
 
-# %% ../nbs/03_graphs.ipynb #5657af12
+# %% ../nbs/03_graphs.ipynb #ef94a179
 def _piece_by_records(gathered):
     """Number the keys of all atoms and bonds; ask for the facts of each distinct key."""
     n_atoms, n_bonds = (np.array(x, dtype=np.int64) for x in (gathered.n_atoms, gathered.n_bonds))
@@ -368,7 +395,7 @@ def _in_ring(gathered, ends, molecule):
     pairs = np.stack([flat[inside], flat[inside + 1]], axis=1).astype(np.int64)
     return np.isin(_pair_keys(molecule, ends), _pair_keys(owner[inside], pairs))
 
-# %% ../nbs/03_graphs.ipynb #1ce41c48
+# %% ../nbs/03_graphs.ipynb #bc4f4fba
 _KNOWN = {}
 
 
@@ -401,7 +428,7 @@ def _ask(kind, keys, records, first_of, facts):
     rank[order] = np.arange(len(order))
     return answers, rank[number]
 
-# %% ../nbs/03_graphs.ipynb #a635c0bf
+# %% ../nbs/03_graphs.ipynb #1831b3d2
 _ODD = re.compile(r"[\s*~]")
 _BATCH = 128
 
@@ -434,7 +461,7 @@ def _cut_all(smiles, first):
         cut = [None if whole is None else _cut(whole) for whole in wholes]
         yield from zip(range(first + start, first + start + len(texts)), texts, cut)
 
-# %% ../nbs/03_graphs.ipynb #c2f415c2
+# %% ../nbs/03_graphs.ipynb #8911e43d
 def _quick_mol(text):
     """Parse text that holds nothing but an ordinary SMILES; None for everything that needs `parse_smiles`."""
     if not isinstance(text, str) or _ODD.search(text):
@@ -444,7 +471,7 @@ def _quick_mol(text):
     except (RuntimeError, ValueError):
         return None
 
-# %% ../nbs/03_graphs.ipynb #0800b778
+# %% ../nbs/03_graphs.ipynb #7165fccc
 def _merge(pieces):
     """Put pieces together: types that occur in several are numbered once, in order of appearance."""
     atoms, bonds = _Numbers(), _Numbers()
@@ -469,7 +496,7 @@ def _type_table(facts, encode, width):
     rows = [encode(one) for one in facts]
     return torch.from_numpy(np.array(rows, dtype=np.float32).reshape(-1, width))
 
-# %% ../nbs/03_graphs.ipynb #6c3c590a
+# %% ../nbs/03_graphs.ipynb #09d463fe
 PIECE = 10_000
 PARALLEL_FROM = 40_000
 
@@ -494,7 +521,7 @@ def read_graphs(
     rows = np.array([row for _, rows, _ in read for row in rows], dtype=np.int64)
     return store, rows, tuple(item for _, _, rejected in read for item in rejected)
 
-# %% ../nbs/03_graphs.ipynb #ecde61a0
+# %% ../nbs/03_graphs.ipynb #1a4720c4
 FEATURES_VERSION = 1
 
 
@@ -515,7 +542,7 @@ def _graph_file(folder, smiles):
         digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     return folder / f"{digest.hexdigest()}.graphs"
 
-# %% ../nbs/03_graphs.ipynb #14bb7fbf
+# %% ../nbs/03_graphs.ipynb #e9c58b14
 def _save_graphs(folder, smiles, store):
     """Write a checksum and the tensors as safetensors; a failure costs the copy, not the result."""
     content = save(dict(vars(store)))
@@ -532,7 +559,7 @@ def _save_graphs(folder, smiles, store):
             part.unlink(missing_ok=True)
         warnings.warn(f"the graphs could not be kept in {str(folder)!r}: {error}", stacklevel=4)
 
-# %% ../nbs/03_graphs.ipynb #3297cf12
+# %% ../nbs/03_graphs.ipynb #363c541f
 def _load_graphs(folder, smiles):
     """Read the graphs of these SMILES; None where there is no file, or a damaged one (which is told)."""
     file = _graph_file(folder, smiles)
@@ -551,7 +578,7 @@ def _load_graphs(folder, smiles):
     warnings.warn(f"{str(file)!r} is damaged; the graphs are made anew.", stacklevel=4)
     return None
 
-# %% ../nbs/03_graphs.ipynb #497b0297
+# %% ../nbs/03_graphs.ipynb #323ca732
 @lru_cache(maxsize=8)
 def _pack(smiles, n_jobs, cache):
     folder = _graph_folder(cache)
@@ -587,7 +614,7 @@ def pack_graphs(
     """
     return _pack(tuple(smiles), n_jobs, cache)
 
-# %% ../nbs/03_graphs.ipynb #a11d0a52
+# %% ../nbs/03_graphs.ipynb #06d014e7
 def to_pyg(
     batch: MoleculeBatch,  # b molecules
 ):  # torch_geometric.data.Batch of b Data objects
@@ -620,7 +647,7 @@ def _paired_order(edge_index, row):
         )
     return order
 
-# %% ../nbs/03_graphs.ipynb #677f8537
+# %% ../nbs/03_graphs.ipynb #0968eef7
 def from_pyg(
     graphs: Sequence,  # n torch_geometric.data.Data with x, edge_index, edge_attr
 ) -> GraphStore:  # n molecules with the graphs' own feature widths

@@ -10,7 +10,7 @@ __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILION', 'SKY', 'PURPLE', 'GREY', 'PAL
            'scree', 'cur_error', 'error_against_columns', 'leverage_against_importance', 'feature_card',
            'connection_heatmap', 'connection_network', 'transfer_heatmap', 'embedding_map']
 
-# %% ../nbs/11_plots.ipynb #b2d4710b
+# %% ../nbs/11_plots.ipynb #22ac3f09
 import base64
 import html
 import math
@@ -34,7 +34,7 @@ from .core import check_number
 from .core import check_shape
 from .core import unknown_name
 
-# %% ../nbs/11_plots.ipynb #43fee031
+# %% ../nbs/11_plots.ipynb #f64b5649
 BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 GREY = "#8A8A8A"
 PALETTE = (BLUE, ORANGE, GREEN, VERMILION, SKY, PURPLE)
@@ -71,7 +71,7 @@ def label_text(
     """Write a text so that plotly shows it letter by letter, and cut it where it is longer than `cap`."""
     return html.escape(_cut(text, cap)).replace("{", "&#123;").replace("$", "&#36;")
 
-# %% ../nbs/11_plots.ipynb #0f852e65
+# %% ../nbs/11_plots.ipynb #4d1e6de2
 CONFIG = dict(responsive=True, displaylogo=False, showSendToCloud=False, plotlyServerURL="")  # for Plotly.newPlot
 _AXIS = dict(gridcolor="rgba(128,128,128,0.22)", zeroline=False, linecolor="rgba(128,128,128,0.6)", automargin=True)
 
@@ -105,7 +105,7 @@ def _finish(fig: go.Figure, height: int, text: str, **layout) -> go.Figure:
     """Apply the template and keep the sentence for `describe`; `height` in pixels, the width is that of the page."""
     return fig.update_layout(template="fusionbook", height=height, meta={"description": text}, **layout)
 
-# %% ../nbs/11_plots.ipynb #ef63e76d
+# %% ../nbs/11_plots.ipynb #d5fed56e
 def _menu(buttons: Sequence[dict], label: str) -> dict:
     """Lay out one drop-down menu above the drawing, dark on light in every theme."""
     font = dict(color="#222222", size=13)
@@ -138,7 +138,7 @@ def _check_names(names: Sequence[str], t: int, parameter: str = "names") -> list
         raise InputError(f"`{parameter}` must hold {t} names, one for each column; got {len(found)}.")
     return found
 
-# %% ../nbs/11_plots.ipynb #aa40a0a1
+# %% ../nbs/11_plots.ipynb #aadc16b1
 _PATTERNS = ("", "/", ".", "x", "-", "+")
 _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up", "star")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
@@ -152,7 +152,7 @@ def block_style(
     symbol = _SYMBOLS[(number + turn) % 6]
     return dict(color=PALETTE[number % 6], pattern=_PATTERNS[turn], symbol=symbol, dash=_DASHES[turn])
 
-# %% ../nbs/11_plots.ipynb #3bd44811
+# %% ../nbs/11_plots.ipynb #b8ddf725
 def describe(
     fig: go.Figure,  # a figure of this module, or any other plotly figure
 ) -> str:  # one paragraph
@@ -181,7 +181,7 @@ def describe(
     text += f"Named parts: {_sequence(named, 12)}. " if named else ""
     return text + "Its maker left no description."
 
-# %% ../nbs/11_plots.ipynb #f88bea16
+# %% ../nbs/11_plots.ipynb #881961f3
 def _plain(text: str | None) -> str:
     """Take the tags and entities out of a label of a figure."""
     return _cut(html.unescape(re.sub(r"<[^<>]*>", " ", text or "")), 120)
@@ -206,7 +206,7 @@ def _listed(names: Sequence[str], values: Sequence[float], form: str = "{:.3g}",
     numbers = [form.format(value) if math.isfinite(value) else "unknown" for value in values]
     return _sequence([f"{_cut(name)} {number}" for name, number in zip(names, numbers)], cap) or "none"
 
-# %% ../nbs/11_plots.ipynb #e173820d
+# %% ../nbs/11_plots.ipynb #63a1f0fe
 def _check_frame(frame: pd.DataFrame, columns: Sequence[str], name: str = "frame") -> pd.DataFrame:
     """Refuse what is no frame, is empty, lacks one of `columns`, or holds text where numbers belong."""
     if not isinstance(frame, pd.DataFrame):
@@ -239,7 +239,7 @@ def _unique(names: Sequence[object], name: str) -> list[str]:
         raise InputError(f"`{name}` holds the name {found[int(np.argmax(twice))]!r} twice.")
     return found
 
-# %% ../nbs/11_plots.ipynb #f437605d
+# %% ../nbs/11_plots.ipynb #35dcf739
 SCALE = ((0.0, "#fbf8ee"), (0.5, "#a9d0e4"), (1.0, "#3f93cb"))  # low to high
 TWO_SIDED = ((0.0, "#3f93cb"), (0.5, "#f8f6f0"), (1.0, "#e08a2e"))  # negative, zero, positive
 
@@ -282,7 +282,7 @@ def _cells(z: np.ndarray, hover: np.ndarray, low: float, high: float, colors: Se
         ygap=1,
     )
 
-# %% ../nbs/11_plots.ipynb #e5cec815
+# %% ../nbs/11_plots.ipynb #347145f2
 def _cell_axes(fig: go.Figure, rows: Sequence[str], columns: Sequence[str], **place) -> None:
     """Write the names beside the cells of a heatmap; the first row is on top."""
     cap = 18 if len(columns) > 4 else 22
@@ -309,7 +309,7 @@ def _square(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"`{name}` must have the same names in rows and columns; got {rows[:6]} and {columns[:6]}.")
     return np.column_stack([_column(frame, column, name) for column in frame]), rows
 
-# %% ../nbs/11_plots.ipynb #2fa93cec
+# %% ../nbs/11_plots.ipynb #90d417cf
 def label_coverage(
     mask: np.ndarray,  # (n, t) bool, True = measured
     names: Sequence[str],  # t names
@@ -349,7 +349,7 @@ def label_coverage(
     text = _say_coverage(mask, [names[j] for j in order], order)
     return _finish(fig, max(300, 110 + 22 * t), text, barmode="stack", showlegend=len(fig.data) > 2, bargap=0.25)
 
-# %% ../nbs/11_plots.ipynb #38cb0b01
+# %% ../nbs/11_plots.ipynb #fc936d38
 def _say_coverage(mask, names, order):
     """Say how many labels there are, by property and by molecule."""
     n, t = mask.shape
@@ -358,7 +358,7 @@ def _say_coverage(mask, names, order):
     text += f"Labels of each property, fewest first: {_listed(names, mask.sum(axis=0)[order], '{:,}')}. "
     return text + (f"A molecule has {own.min()} to {own.max()} labels, {own.mean():.1f} in the mean." if n else "")
 
-# %% ../nbs/11_plots.ipynb #9c9d742f
+# %% ../nbs/11_plots.ipynb #b42a9cb3
 def property_correlation(
     Y: np.ndarray,  # (n, t) values, original units, NaN = unmeasured
     names: Sequence[str],  # t names
@@ -393,7 +393,7 @@ def _say_correlation(R, shared, names):
     text += f"Strongest pairs: {_sequence(shown, 5)}. " if shown else ""
     return text + f"{total - len(pairs)} of {total} pairs are left out: fewer than three molecules in common, or no spread."
 
-# %% ../nbs/11_plots.ipynb #52dc3a83
+# %% ../nbs/11_plots.ipynb #676d85d6
 def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go.Figure, list[tuple[int, int]], int]:
     """Make a grid of small panels, three a row; return the figure, each panel's place, and the height in pixels."""
     columns = min(3, max(len(titles), 1))
@@ -411,7 +411,7 @@ def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go
     fig.update_annotations(font_size=13)
     return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))], height
 
-# %% ../nbs/11_plots.ipynb #ea702374
+# %% ../nbs/11_plots.ipynb #d05cc841
 def learning_curves(
     frames: Mapping[str, Sequence[pd.DataFrame]],  # model -> frames from History.to_frame, one a network
 ) -> go.Figure:
@@ -449,7 +449,7 @@ def learning_curves(
     legend = dict(y=1, yref="container", yanchor="top")
     return _finish(fig, height, _say_curves(tasks), legend=legend, margin=dict(t=66, b=60))
 
-# %% ../nbs/11_plots.ipynb #5dd605fd
+# %% ../nbs/11_plots.ipynb #a1f54bea
 def _add_curve(fig, frame, task, model, number, legend, row, col):
     """Add one line and the dot at its lowest point."""
     style = model_style(model, number)
@@ -479,7 +479,7 @@ def _say_curves(tasks):
     text = f"Validation loss against the optimiser step, {len(tasks)} properties. "
     return text + (f"Lowest, which is the state kept: {_sequence(lows, 12)}." if lows else "No loss is a number.")
 
-# %% ../nbs/11_plots.ipynb #92692b11
+# %% ../nbs/11_plots.ipynb #095f8be1
 def parity(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     predictions: Mapping[str, np.ndarray],  # model -> (n, t) predicted, original units
@@ -521,7 +521,7 @@ def parity(
     text = _say_parity(Y, arrays, names)
     return _finish(fig, height + 40, text, margin=dict(t=110, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #3dfc8dae
+# %% ../nbs/11_plots.ipynb #8fbf4f0d
 def _drawn_rows(y, max_points, rng):
     """Choose at most `max_points` measured rows."""
     rows = np.flatnonzero(np.isfinite(y))
@@ -559,7 +559,7 @@ def _add_points(fig, points, texts, model, number, n_models, row, col):
         col=col,
     )
 
-# %% ../nbs/11_plots.ipynb #555ae870
+# %% ../nbs/11_plots.ipynb #5d395e33
 def _parity_titles(Y, arrays, names):
     """Write each model's panel titles: the property and the model's mean absolute error."""
     titles = {}
@@ -602,7 +602,7 @@ def _say_parity(Y, arrays, names):
         text += f" Mean absolute error of {_cut(model)}: {_listed(names, mae)}."
     return text
 
-# %% ../nbs/11_plots.ipynb #6cbd64c7
+# %% ../nbs/11_plots.ipynb #0349ccae
 _COMPARED = ("task", "model", "n_train", "MAE", "MAE / sd")
 
 
@@ -615,7 +615,7 @@ def _check_compared(frame: pd.DataFrame) -> None:
         task, model = frame.loc[frame.duplicated(["task", "model"]), ["task", "model"]].iloc[0]
         raise InputError(f"The comparison holds model {model!r} twice for task {task!r}.")
 
-# %% ../nbs/11_plots.ipynb #656104fe
+# %% ../nbs/11_plots.ipynb #769772de
 def error_by_task(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd, and unit if known
 ) -> go.Figure:
@@ -658,7 +658,7 @@ def _say_errors(frame):
     text += f"Mean over the properties: {_listed(wide.columns, wide.mean())}. "
     return text + f"Number of properties on which a model errs least: {_listed(best.index, best)}."
 
-# %% ../nbs/11_plots.ipynb #dc458b1b
+# %% ../nbs/11_plots.ipynb #3e2b418f
 def _log_axis(fig, axis, values):
     """Make an axis logarithmic, with a few round ticks written out."""
     values = np.asarray(values, dtype=float)
@@ -675,7 +675,7 @@ def _log_axis(fig, axis, values):
     about = dict(type="log", tickvals=ticks, ticktext=texts, range=[math.log10(low), math.log10(high)])
     (fig.update_xaxes if axis == "x" else fig.update_yaxes)(**about)
 
-# %% ../nbs/11_plots.ipynb #93624993
+# %% ../nbs/11_plots.ipynb #f58ee96c
 def error_against_labels(
     frame: pd.DataFrame,  # from `compare`: columns task, model, n_train, MAE, MAE / sd
     relative_to: str | None = None,  # a model: errors as a multiple of its error; None: in standard deviations
@@ -714,7 +714,7 @@ def error_against_labels(
     fig.update_yaxes(title_text=title)
     return _finish(fig, 400, _say_labels(shown, labels, relative_to))
 
-# %% ../nbs/11_plots.ipynb #5cc31730
+# %% ../nbs/11_plots.ipynb #8179e028
 def _say_labels(values, labels, relative_to):
     """Say each model's median error, and what it is where labels are few and where they are many."""
     what = "in standard deviations" if relative_to is None else f"as a multiple of the error of {_cut(relative_to)}"
@@ -726,7 +726,7 @@ def _say_labels(values, labels, relative_to):
         text += f" and {own[many].mean():.3g} with the most."
     return text
 
-# %% ../nbs/11_plots.ipynb #5a85609c
+# %% ../nbs/11_plots.ipynb #c515fae1
 def parity_intervals(
     Y: np.ndarray,  # (n, t) measured, original units, NaN = unmeasured
     Y_hat: np.ndarray,  # (n, t) predicted, original units
@@ -766,7 +766,7 @@ def parity_intervals(
     _shared_titles(fig, "measured", "predicted, with interval")
     return _intervals_layout(fig, height, names, complete, inside, level)
 
-# %% ../nbs/11_plots.ipynb #f4d28e07
+# %% ../nbs/11_plots.ipynb #3a64b44b
 def _add_intervals(fig, own, ids, legend, row, col):
     """Add one panel's line of right predictions, its intervals and its points."""
     y, y_hat, low, high, inside = own
@@ -800,7 +800,7 @@ def _intervals_layout(fig, height, names, complete, inside, level):
     legend = dict(y=0.985, yref="container", yanchor="top", title=dict(text=f"interval{asked} ", font_size=13))
     return _finish(fig, height + 20, text, legend=legend, margin=dict(t=90, b=60, l=72))
 
-# %% ../nbs/11_plots.ipynb #14d1d330
+# %% ../nbs/11_plots.ipynb #0c0a250a
 _PARTS = {"train": (BLUE, "circle"), "valid": (SKY, "square"), "test": (ORANGE, "diamond")}
 
 
@@ -840,7 +840,7 @@ def williams(
                         marker=dict(color=color, symbol=symbol, size=6, opacity=0.85), customdata=ids[rows], hovertemplate=hover)
     return _williams_layout(fig, leverage, residual, limit[0], parts)
 
-# %% ../nbs/11_plots.ipynb #1e5accaa
+# %% ../nbs/11_plots.ipynb #0cd3b425
 def _part_order(parts):
     """List the parts that occur: train, valid and test first."""
     found = dict.fromkeys(parts)
@@ -872,7 +872,7 @@ def _williams_layout(fig, leverage, residual, limit, parts):
     text += f"{(~drawn).sum():,} molecules without residual or leverage are not drawn."
     return _finish(fig, 420, text)
 
-# %% ../nbs/11_plots.ipynb #eca77866
+# %% ../nbs/11_plots.ipynb #fe7de939
 def leverage_bars(
     frame: pd.DataFrame,  # index block; columns mass, low, high, share, columns, expected
     *,
@@ -893,8 +893,8 @@ def leverage_bars(
     low, high, expected, count = (_column(frame, name) for name in ("low", "high", "expected", "columns"))
     order = np.argsort(mass, kind="stable")
     styles = [block_style(i) for i in order]
-    about = [f"mass {mass[i]:.3g}, {share[i]:.1%} of all<br>interval {low[i]:.3g} to {high[i]:.3g}"
-             f"<br>{count[i]:,.0f} columns, expected {expected[i]:.3g}" for i in order]
+    ends = [f"<br>interval {a:.3g} to {b:.3g}" if np.isfinite([a, b]).all() else "" for a, b in zip(low, high)]
+    about = [f"mass {mass[i]:.3g}, {share[i]:.1%} of all{ends[i]}<br>{count[i]:,.0f} columns, expected {expected[i]:.3g}" for i in order]
     pattern = dict(shape=[one["pattern"] for one in styles], fillmode="overlay", fgcolor="#ffffff", fgopacity=0.75, size=7)
     marker = dict(color=[one["color"] for one in styles], pattern=pattern)
     texts = [f"<b>{label_text(names[i])}</b><br>{text}" for i, text in zip(order, about)]
@@ -911,7 +911,7 @@ def leverage_bars(
     _block_rows(fig, [names[i] for i in order], "leverage mass (dimensions)")
     return _finish(fig, 120 + 27 * max(len(names), 3), _say_mass(names, mass, low, high, share, expected), margin=dict(r=48))
 
-# %% ../nbs/11_plots.ipynb #5b56301e
+# %% ../nbs/11_plots.ipynb #d5a8dc6d
 def _add_segments(fig, place, low, high, name):
     """Draw horizontal intervals, dark with a light rim, so that they are seen on bars and pages of any colour."""
     known = np.isfinite(low) & np.isfinite(high)
@@ -945,7 +945,7 @@ def _say_mass(names, mass, low, high, share, expected):
     text += f"Interval above the mass expected from the number of columns: {_sequence(above, 16) or 'none'}; "
     return text + f"below it: {_sequence(below, 16) or 'none'}."
 
-# %% ../nbs/11_plots.ipynb #4fbf1c38
+# %% ../nbs/11_plots.ipynb #f4f155e4
 def feature_leverage(
     scores: pd.DataFrame,  # columns column (in the fused matrix), block, feature (in the block), leverage
     *,
@@ -979,7 +979,7 @@ def feature_leverage(
         start += len(rows) + max(1, len(scores) // 80)
     return _scores_layout(fig, names, blocks, leverage, middles, marks, start)
 
-# %% ../nbs/11_plots.ipynb #c59fdf48
+# %% ../nbs/11_plots.ipynb #3e2bfb47
 def _add_scores(fig, x, y, numbers, name, number):
     """Add one block's sorted scores as an area, with dots where there are few."""
     style = block_style(number)
@@ -1024,7 +1024,7 @@ def _half(scores):
     """Count the highest scores that together hold half of their sum."""
     return int(np.searchsorted(np.cumsum(np.sort(scores)[::-1]), 0.5 * scores.sum() * (1 - 1e-12))) + 1
 
-# %% ../nbs/11_plots.ipynb #2bfad614
+# %% ../nbs/11_plots.ipynb #1a1282ba
 def _spread(values: np.ndarray, gap: float, low: float, high: float) -> np.ndarray:
     """Move sorted `values` as little as needed to stand `gap` apart within [low, high]."""
     places = np.array(values, dtype=np.float64)
@@ -1051,7 +1051,7 @@ def _end_labels(fig, names, values, y_range, height):
     fig.update_layout(shapes=[*fig.layout.shapes, *shapes], annotations=[*fig.layout.annotations, *notes])
     return 44 + 7 * max((len(_cut(name, 18)) for name in names), default=0)
 
-# %% ../nbs/11_plots.ipynb #77bb251c
+# %% ../nbs/11_plots.ipynb #629ea8cd
 def mass_curve(
     curve: pd.DataFrame,  # index: rank k; one column a block: its leverage mass at that k
     *,
@@ -1089,7 +1089,7 @@ def mass_curve(
     right = _end_labels(fig, names, shown[-1], y_range, height - 90)
     return _finish(fig, height, _say_curve(names, ranks, mass), showlegend=False, margin=dict(r=right))
 
-# %% ../nbs/11_plots.ipynb #901fb64f
+# %% ../nbs/11_plots.ipynb #7243b0ad
 def _rank_axis(fig, ranks, wide, k):
     """Label the axis of ranks, logarithmic where they differ much, and mark the chosen one."""
     fig.update_xaxes(title_text="rank k")
@@ -1114,7 +1114,7 @@ def _say_curve(names, ranks, mass):
         text += f" At k = {ranks[i]:,.4g}: {_listed([names[j] for j in order], mass[i, order])}."
     return text
 
-# %% ../nbs/11_plots.ipynb #b6ae9e0a
+# %% ../nbs/11_plots.ipynb #912977a5
 def removal_heatmap(
     removal: pd.DataFrame,  # names by names: growth of the row block's mass when the column block is removed
 ) -> go.Figure:
@@ -1145,7 +1145,7 @@ def removal_heatmap(
     layout = dict(plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=66))
     return _finish(fig, _cell_height(len(names)), text, **layout)
 
-# %% ../nbs/11_plots.ipynb #2961d9ec
+# %% ../nbs/11_plots.ipynb #786badb6
 def scree(
     explained: np.ndarray,  # (d,) share of the variance of each component, largest first
     *,
@@ -1174,7 +1174,7 @@ def scree(
                         marker=dict(size=5), hovertemplate="component %{x}<br>%{y:.3%} of the variance<extra></extra>")
     return _scree_layout(fig, explained, total, k)
 
-# %% ../nbs/11_plots.ipynb #9f4faf58
+# %% ../nbs/11_plots.ipynb #c76687ed
 def _scree_layout(fig, explained, total, k):
     """Label the two panels, mark the chosen k, and write the description."""
     fig.update_xaxes(title_text="component", nticks=5)
@@ -1197,7 +1197,7 @@ def _scree_layout(fig, explained, total, k):
     text += f" The chosen k = {k:,} holds {total[k - 1]:.2%}." if k is not None else ""
     return _finish(fig, 340, text + f" All shown hold {total[-1]:.2%}.")
 
-# %% ../nbs/11_plots.ipynb #aa494b02
+# %% ../nbs/11_plots.ipynb #c6413150
 _HOWS = {"leverage": 0, "cur": 0, "top": 1, "greedy": 2, "deim": 5, "pca": 4}
 
 
@@ -1241,7 +1241,7 @@ def _say_lines(summary):
         parts.append(f"{_cut(how)}: {' and '.join(ends)} columns")
     return _sequence(parts, 12)
 
-# %% ../nbs/11_plots.ipynb #5dc39eaf
+# %% ../nbs/11_plots.ipynb #c9c5d407
 def cur_error(
     frame: pd.DataFrame,  # columns how, n_columns, error, optimal_error; several rows (seeds) a point make a band
 ) -> go.Figure:
@@ -1280,7 +1280,7 @@ def _columns_axis(fig, sizes):
         _log_axis(fig, "x", sizes)
     fig.update_xaxes(title_text="number of columns kept")
 
-# %% ../nbs/11_plots.ipynb #a225e44d
+# %% ../nbs/11_plots.ipynb #0ec7d658
 def error_against_columns(
     frame: pd.DataFrame,  # columns how, n_columns, error; how "all" is drawn as a line across
     *,
@@ -1313,7 +1313,7 @@ def error_against_columns(
     fig.update_yaxes(title_text=label_text(title), range=[0, 1.06 * max(own["error"].max(), 1e-9)])
     return _finish(fig, 380, f"Error of the model ({_cut(title)}) against the number of columns it is given, mean over repeats. {_say_lines(summary)}.")
 
-# %% ../nbs/11_plots.ipynb #73bb5c8a
+# %% ../nbs/11_plots.ipynb #8edccd26
 _SIDES = {"top center": (0, 1), "bottom center": (0, -1), "middle right": (1, 0), "middle left": (-1, 0),
           "top right": (1, 1), "top left": (-1, 1), "bottom right": (1, -1), "bottom left": (-1, -1)}
 
@@ -1366,7 +1366,7 @@ def _crowded(xy: np.ndarray, texts: Sequence[str], size: float, sides: Sequence[
     boxes = np.array([_label_box(*point, size, text, *_SIDES[side]) for point, text, side in zip(xy, texts, sides)])
     return any((_overlap(box, boxes[i + 1 :]) > 40).any() for i, box in enumerate(boxes))
 
-# %% ../nbs/11_plots.ipynb #3f986ba9
+# %% ../nbs/11_plots.ipynb #b6b423b3
 def leverage_against_importance(
     frame: pd.DataFrame,  # columns block, leverage, importance; and feature, if a row is a feature
     *,
@@ -1403,7 +1403,7 @@ def leverage_against_importance(
                         textposition=sides[number])
     return _importance_layout(fig, names, blocks, x, y, ends, title, single, beside)
 
-# %% ../nbs/11_plots.ipynb #17ba6c15
+# %% ../nbs/11_plots.ipynb #23da59f6
 def _importance_layout(fig, names, blocks, x, y, ends, title, single, beside):
     """Label the axes, write the rank correlation into the figure and into its description."""
     ranks = pd.DataFrame({"x": x, "y": y}).rank()
@@ -1424,7 +1424,7 @@ def _importance_layout(fig, names, blocks, x, y, ends, title, single, beside):
     legend = dict(orientation="v", x=1.02, y=1, yanchor="top")
     return _finish(fig, max(430, 0 if beside else 90 + 20 * len(names)), text, showlegend=not beside, legend=legend, margin=dict(t=50))
 
-# %% ../nbs/11_plots.ipynb #af86f86a
+# %% ../nbs/11_plots.ipynb #35647838
 def feature_card(
     molecules: pd.DataFrame,  # columns svg, value; kind ("most" or "least"; else all most); smiles for the description
     correlations: pd.DataFrame | None = None,  # columns what, kind ("property" or "descriptor"), pearson, n
@@ -1461,7 +1461,7 @@ def feature_card(
     top, bottom = 24 + 18 * len(lines), 50 if chart else 12
     return _finish(fig, body + top + bottom, _say_card(groups, bars, title, verdict), margin=dict(l=12, r=12, t=top, b=bottom))
 
-# %% ../nbs/11_plots.ipynb #198d7264
+# %% ../nbs/11_plots.ipynb #33bc206f
 def _kinds(molecules):
     """Part the molecules into those with the highest and those with the lowest values, up to six each."""
     kind = molecules["kind"].astype(str).to_numpy() if "kind" in molecules else np.full(len(molecules), "most")
@@ -1470,7 +1470,7 @@ def _kinds(molecules):
     headings = {"most": "highest values", "least": "lowest values"}
     return [(heading, molecules[kind == one].iloc[:6]) for one, heading in headings.items() if (kind == one).any()]
 
-# %% ../nbs/11_plots.ipynb #1e37e6f7
+# %% ../nbs/11_plots.ipynb #4cf9a90c
 def _svg_address(svg: object, row: object) -> str:
     """Turn SVG text into a data: address; refuse what is no drawing."""
     text = svg if isinstance(svg, str) else ""
@@ -1501,7 +1501,7 @@ def _add_pictures(fig, groups, body):
     fig.update_layout(images=images, shapes=cards)
     return notes
 
-# %% ../nbs/11_plots.ipynb #b3905e03
+# %% ../nbs/11_plots.ipynb #dc41c2f3
 def _strongest(correlations: pd.DataFrame | None) -> pd.DataFrame:
     """Check the correlations and return the ten strongest, the strongest first."""
     if correlations is None or not len(correlations):
@@ -1546,7 +1546,7 @@ def _say_card(groups, bars, title, verdict):
     shown = [f"{_cut(what)} {r:.2f} ({n:,} molecules)" for what, r, n in bars[["what", "pearson", "n"]].to_numpy()]
     return text + (f"Strongest correlations: {_sequence(shown, 10)}." if shown else "No correlations are shown.")
 
-# %% ../nbs/11_plots.ipynb #c497f506
+# %% ../nbs/11_plots.ipynb #27627924
 def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarray:
     """Order names so that close ones are neighbours (average linkage); `value` is (b, b), NaN counts as far."""
     if len(value) < 3:
@@ -1563,7 +1563,7 @@ def _cluster_order(value: np.ndarray, higher_is_closer: bool = True) -> np.ndarr
     tree = hierarchy.linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
     return hierarchy.leaves_list(tree)
 
-# %% ../nbs/11_plots.ipynb #ce894e17
+# %% ../nbs/11_plots.ipynb #1c95433e
 _LAYERS = {"value": "value", "low": "interval, lower end", "high": "interval, upper end", "null": "permutation null",
            "floor": "untrained floor", "ceiling": "ceiling (another seed)"}
 
@@ -1600,7 +1600,7 @@ def _not_cleared(layers: dict[str, np.ndarray], higher_is_closer: bool) -> np.nd
             weak |= end <= layers[name] if higher_is_closer else end >= layers[name]
     return weak & ~np.eye(len(value), dtype=bool)
 
-# %% ../nbs/11_plots.ipynb #d4b5c71c
+# %% ../nbs/11_plots.ipynb #0533af95
 def connection_heatmap(
     frame: pd.DataFrame,  # tidy: source, target, value, and any of low, high, null, floor, ceiling; or names by names
     *,
@@ -1636,7 +1636,7 @@ def connection_heatmap(
                         name="does not clear floor and null", showlegend=True)
     return _connection_layout(fig, layers, names, weak, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #46990c08
+# %% ../nbs/11_plots.ipynb #0d9f99dc
 def _connection_hover(layers, names, weak, measure):
     """Write each pair's numbers for the hover text."""
     shown = [label_text(name) for name in names]
@@ -1678,7 +1678,7 @@ def _with_interval(layers, i, j):
     interval = f" ({ends[0]:.3g} to {ends[1]:.3g})" if len(ends) == 2 and np.isfinite(ends).all() else ""
     return f"{layers['value'][i, j]:.3g}{interval}"
 
-# %% ../nbs/11_plots.ipynb #49ace944
+# %% ../nbs/11_plots.ipynb #65f9f340
 def connection_network(
     nodes: pd.DataFrame,  # columns name, x, y, and mass (area of the circle; NaN: all alike)
     edges: pd.DataFrame,  # columns source, target, value, and any of low, high, floor, null; may be empty
@@ -1722,7 +1722,7 @@ def connection_network(
     fig.update_yaxes(scaleanchor="x")
     return _network_layout(fig, names, mass, links, notes, measure, higher_is_closer)
 
-# %% ../nbs/11_plots.ipynb #900ca12b
+# %% ../nbs/11_plots.ipynb #0f828e5b
 def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.DataFrame:
     """Check the edges, join equal ones there and back, and give each a width in pixels."""
     if not isinstance(edges, pd.DataFrame):
@@ -1751,7 +1751,7 @@ def _links(edges: pd.DataFrame, names: list[str], higher_is_closer: bool) -> pd.
     links["width"] = 1.5 + 5.5 * ((close - close.min()) / spread if spread > 1e-12 else 0.5)
     return links
 
-# %% ../nbs/11_plots.ipynb #889638b3
+# %% ../nbs/11_plots.ipynb #c424a0cd
 def _smallest_distance(points):
     """Distance of the two nearest of some points (m, 2); infinite for one point."""
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
@@ -1781,7 +1781,7 @@ def _draw_links(fig, links, names, xy, pixels, size, scale, measure):
                         hovertext=texts, hovertemplate="%{hovertext}<extra></extra>", showlegend=False, name="connections")
     return notes
 
-# %% ../nbs/11_plots.ipynb #c357b18b
+# %% ../nbs/11_plots.ipynb #54c31f6c
 def _draw_nodes(fig, names, xy, mass, size, sides):
     """Draw the circles and their names."""
     texts = [f"{label_text(name)}<br>leverage mass {value:.3g}" for name, value in zip(names, mass)]
@@ -1811,7 +1811,7 @@ def _network_layout(fig, names, mass, links, notes, measure, higher):
     text += f" Leverage mass: {_listed(names, mass)}." if np.isfinite(mass).any() else ""
     return _finish(fig, 470, text, annotations=[*notes, below], margin=dict(l=16, r=16, t=16, b=44))
 
-# %% ../nbs/11_plots.ipynb #d3455043
+# %% ../nbs/11_plots.ipynb #e4577295
 def transfer_heatmap(
     r2: pd.DataFrame,  # rows: blocks, columns: properties; R2 of a linear probe on held-out molecules
     correlation: pd.DataFrame,  # properties by properties: correlation of the values
@@ -1851,7 +1851,7 @@ def transfer_heatmap(
         _cell_axes(fig, rows, tasks, **where)
     return _finish(fig, height, _say_transfer(R, C, blocks, tasks), plot_bgcolor="rgba(128,128,128,0.25)", margin=dict(t=70))
 
-# %% ../nbs/11_plots.ipynb #3d862fb3
+# %% ../nbs/11_plots.ipynb #4cf000ad
 def _two_panels(b, t, stacked, longest):
     """Make two heatmap panels, side by side or one below the other; return the figure and its height in pixels.
 
@@ -1880,7 +1880,7 @@ def _say_transfer(R, C, blocks, tasks):
     text += f"From a property's own space: {_listed(tasks, own)}. " if np.isfinite(own).any() else ""
     return text + f"Best from another space: {_sequence(parts, 12) or 'unknown'}."
 
-# %% ../nbs/11_plots.ipynb #6958581c
+# %% ../nbs/11_plots.ipynb #1a990e37
 def embedding_map(
     coordinates: np.ndarray,  # (n, 2)
     Y: np.ndarray,  # (n, t) values for the colours, original units, NaN = unmeasured
@@ -1918,7 +1918,7 @@ def embedding_map(
     fig.update_yaxes(title_text=label_text(axes[1], 60))
     return _map_layout(fig, xy, Y, ids, names, axes)
 
-# %% ../nbs/11_plots.ipynb #3954852d
+# %% ../nbs/11_plots.ipynb #9b37a11d
 MAP_SCALE = ((0.0, "#7150c0"), (0.25, "#3b7fd0"), (0.5, "#2aa79b"), (0.75, "#86c24a"), (1.0, "#f2d43c"))  # neither end near black or white
 
 

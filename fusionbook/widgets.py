@@ -7,23 +7,24 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'LAB_MODELS', 'HEAD_STEP', 'VIEWS', 'read_rows', 'StudyState', 'has_encoders', 'can_predict', 'CheckedStudy',
            'LatentMap', 'fit_map', 'Spectrum', 'fit_spectrum', 'Results', 'ModelResults', 'MoleculeResults',
            'kernel_loop', 'Study', 'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text', 'table_html',
-           'message_html', 'page_html', 'error_text', 'free_path', 'forget_outline', 'drop_outline', 'send_selected',
-           'new_canvas', 'store_state', 'clear_canvas', 'replace_layout', 'show_figure', 'still_figure', 'Fitter',
-           'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring', 'find_molecules', 'map_parts',
-           'map_ready', 'molecule_html', 'empty_html', 'map_points', 'map_marker', 'shown_rows', 'MapCanvas',
-           'MapEvents', 'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'refill', 'MapControls',
-           'MapFollowing', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer',
-           'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards',
-           'LeverageExplorer', 'n_members', 'untrained_blocks', 'connected', 'connection_figure', 'transferred',
-           'pair_quality', 'pair_figure', 'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents',
-           'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule',
-           'inspected_html', 'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html',
-           'preset_names', 'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled',
-           'TrainingPlan', 'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining',
-           'errors_html', 'training_figure', 'curves_figure', 'LabControls', 'LabCanvas', 'LabDrawing', 'LabThread',
-           'honest_models', 'done_words', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
+           'message_html', 'page_html', 'error_text', 'free_path', 'Fitter', 'forget_outline', 'drop_outline',
+           'send_selected', 'new_canvas', 'drawing', 'store_state', 'send_again', 'clear_canvas', 'replace_layout',
+           'show_figure', 'still_figure', 'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring',
+           'find_molecules', 'map_parts', 'map_ready', 'molecule_html', 'empty_html', 'map_points', 'map_marker',
+           'shown_rows', 'drawn_rows', 'sample_words', 'MapCanvas', 'MapEvents', 'MapLabels', 'MapDrawing', 'MarkedMap',
+           'menu', 'button', 'text_box', 'line', 'refill', 'MapControls', 'MapFollowing', 'landed_html', 'MapActions',
+           'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer', 'join_figures', 'card_html', 'make_card',
+           'leverage_figure', 'LeverageControls', 'LeverageCards', 'LeverageExplorer', 'n_members', 'untrained_blocks',
+           'connected', 'connection_figure', 'stacked', 'transferred', 'pair_quality', 'prepared', 'prepare_pairs',
+           'pair_figure', 'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents', 'PairEvents',
+           'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule', 'inspected_html',
+           'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html', 'preset_names',
+           'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled', 'TrainingPlan',
+           'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining', 'errors_html',
+           'training_figure', 'curves_figure', 'LabControls', 'LabDrawing', 'LabThread', 'honest_models', 'done_words',
+           'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
-# %% ../nbs/12_widgets.ipynb #326b33c9
+# %% ../nbs/12_widgets.ipynb #713aa7be
 import asyncio
 import html
 import threading
@@ -31,9 +32,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from dataclasses import replace
 from functools import lru_cache
@@ -59,13 +63,13 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #41b13bd3
+# %% ../nbs/12_widgets.ipynb #974777e8
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
-from .connections import compare_spaces
 from .connections import connection_network
 from .connections import connections
+from .connections import read_space
 from .connections import transfer_matrix
 from .core import InputError
 from .core import check_choice
@@ -91,8 +95,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #718a4d6e
-from .fusion import HEAD_CONFIG
+# %% ../nbs/12_widgets.ipynb #4204a8b7
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
 from .fusion import FusedParts
@@ -101,6 +104,7 @@ from .fusion import MultiTask
 from .fusion import PropertyModel
 from .fusion import SingleTask
 from .fusion import UntrainedEncoders
+from .fusion import encoders_to_fuse
 from .fusion import compare
 from .fusion import molecule_keys
 from .molecules import MoleculeTable
@@ -116,7 +120,7 @@ from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
 
-# %% ../nbs/12_widgets.ipynb #b52e07e9
+# %% ../nbs/12_widgets.ipynb #29ff4b6a
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -143,7 +147,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #53991070
+# %% ../nbs/12_widgets.ipynb #de5b9bac
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -178,7 +182,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #a4a90ebf
+# %% ../nbs/12_widgets.ipynb #480219f8
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -215,7 +219,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #bbaf4828
+# %% ../nbs/12_widgets.ipynb #da1ff5af
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -253,7 +257,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #86a505aa
+# %% ../nbs/12_widgets.ipynb #b55e0feb
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -293,7 +297,7 @@ def fit_map(
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #db9110b8
+# %% ../nbs/12_widgets.ipynb #8ef28d7b
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -341,7 +345,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #320cd91c
+# %% ../nbs/12_widgets.ipynb #e9b37b97
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -381,7 +385,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #7bec56cc
+# %% ../nbs/12_widgets.ipynb #ffca99c8
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -418,7 +422,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #a1639bc7
+# %% ../nbs/12_widgets.ipynb #c96b2b4d
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -457,7 +461,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #7703d629
+# %% ../nbs/12_widgets.ipynb #036dadfb
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -502,7 +506,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #73c938b5
+# %% ../nbs/12_widgets.ipynb #b6759457
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -519,7 +523,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #0097cd07
+# %% ../nbs/12_widgets.ipynb #ed7c36e6
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -553,7 +557,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #db7a45ab
+# %% ../nbs/12_widgets.ipynb #513347c1
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -591,7 +595,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #11f74a1e
+# %% ../nbs/12_widgets.ipynb #3cc668e2
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -624,7 +628,14 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #309669a5
+# %% ../nbs/12_widgets.ipynb #18b9c1ab
+class Fitter(anywidget.AnyWidget):
+    """Shows nothing; tells plotly when the width of the view around it changes, and asks for a figure again if it is too old."""
+
+    _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
+    stored = Int(0, help="number of the drawing that was stored last").tag(sync=True)
+
+# %% ../nbs/12_widgets.ipynb #23878821
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -650,40 +661,78 @@ def send_selected(canvas: go.FigureWidget) -> None:
     if traces:
         canvas._send_restyle_msg({"selectedpoints": [None if one is None else [int(i) for i in one] for one in chosen]}, traces)
 
-
-def new_canvas(height: int) -> go.FigureWidget:
+# %% ../nbs/12_widgets.ipynb #536f4193
+def new_canvas(
+    height: int,  # pixels
+    fitter: Fitter,  # the one of the view around it
+) -> go.FigureWidget:
     """An empty figure that takes the colours of the page."""
     canvas = go.FigureWidget()
     canvas.update_layout(template="fusionbook", paper_bgcolor=CLEAR, height=height, autosize=True)
     canvas._config = dict(plots.CONFIG, toImageButtonOptions={"format": "svg", "filename": "fusionbook"})
+    canvas._fitter, canvas._busy = fitter, False
     return canvas
+
+# %% ../nbs/12_widgets.ipynb #6c9e9c99
+@contextmanager
+def drawing(canvas: go.FigureWidget) -> Iterator[None]:
+    """Hold all changes of one drawing together: the page hears a number first, and at the end the whole is stored under it."""
+    outer = not canvas._busy
+    if outer:
+        canvas._busy = True
+        canvas.layout.editrevision = canvas._fitter.stored + 1
+    try:
+        yield
+    finally:
+        if outer:
+            canvas._busy = False
+            store_state(canvas)
 
 
 def store_state(canvas: go.FigureWidget) -> None:
     """Write what is drawn into the widget's stored state, from which a page draws it first (or again, after a reload).
 
-    plotly does this when a figure is displayed by itself, but not when it stands in a box; changes that are made before the
-    page has loaded plotly's script would be lost.
+    plotly does this when a figure is displayed by itself, but not when it stands in a box. plotly's answers to earlier edits
+    are out of date: they may compare an older drawing with this state, so a new edit number tells it to leave them aside.
     """
     forget_outline(canvas)
-    canvas._repr_mimebundle_()
+    with canvas.hold_sync():
+        canvas._widget_layout = deepcopy(canvas._layout_obj._props)
+        canvas._widget_data = deepcopy(canvas._data)
+        canvas._last_trace_edit_id += 1
+    canvas._fitter.stored = canvas.layout.editrevision
 
 
+def send_again(
+    canvas: go.FigureWidget,
+    traces: int,  # traces that the page has drawn
+    names: Sequence[str],  # names that its layout has
+) -> None:
+    """Send the whole drawing to a page that missed a part of it while it loaded plotly's script."""
+    with drawing(canvas):
+        if traces:
+            canvas._send_deleteTraces_msg(list(range(traces)))
+        canvas._send_addTraces_msg(deepcopy(canvas._data))
+        canvas._send_relayout_msg(dict.fromkeys(names) | deepcopy(canvas._layout_obj._props))
+    canvas.send_state(["_widget_data", "_widget_layout"])  # the page changed its own copy; traits that look equal are not sent
+
+# %% ../nbs/12_widgets.ipynb #1e1caff5
 def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     """Draw nothing but a line of text, plain text, in the middle."""
-    drop_outline(canvas)
-    canvas.data = ()
     words = dict(text=label_text(text, 120), x=0.5, y=0.5, xanchor="center", font=dict(size=13))
     hidden = dict(xaxis=dict(visible=False), yaxis=dict(visible=False), title=words, meta={"description": text})
-    replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
-    store_state(canvas)
+    with drawing(canvas):
+        drop_outline(canvas)
+        canvas.data = ()
+        replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
 
-# %% ../nbs/12_widgets.ipynb #810fa967
+# %% ../nbs/12_widgets.ipynb #01afe4ad
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
     empty = {name: [] if isinstance(value, (list, tuple)) else None for name, value in old.items()}
-    canvas.update_layout({**empty, **layout, "paper_bgcolor": CLEAR, "autosize": True}, overwrite=True)
+    kept = {"paper_bgcolor": CLEAR, "autosize": True, "editrevision": canvas.layout.editrevision}
+    canvas.update_layout({**empty, **layout, **kept}, overwrite=True)
 
 
 def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = None) -> bool:
@@ -691,33 +740,27 @@ def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = No
     layout = fig.layout.to_plotly_json()
     layout["height"] = height or canvas.layout.height
     same = [one.type for one in canvas.data] == [one.type for one in fig.data]
-    outlined = drop_outline(canvas)
-    with canvas.batch_update():
+    with drawing(canvas):
+        outlined = drop_outline(canvas)
         if same:
-            for old, new in zip(canvas.data, fig.data):
-                old.update(new.to_plotly_json(), overwrite=True)
-    if not same:
-        canvas.data = ()
-        canvas.add_traces(list(fig.data))
-    replace_layout(canvas, layout)
-    if outlined:
-        send_selected(canvas)
-    store_state(canvas)
+            with canvas.batch_update():
+                for old, new in zip(canvas.data, fig.data):
+                    old.update(new.to_plotly_json(), overwrite=True)
+        else:
+            canvas.data = ()
+            canvas.add_traces(list(fig.data))
+        replace_layout(canvas, layout)
+        if outlined:
+            send_selected(canvas)
     return not same
 
 
 def still_figure(canvas: go.FigureWidget) -> go.Figure:
     """A plain copy of what is drawn, on white paper."""
     forget_outline(canvas)
-    return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None)
+    return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None, editrevision=None)
 
-# %% ../nbs/12_widgets.ipynb #1d987f63
-class Fitter(anywidget.AnyWidget):
-    """Shows nothing; tells plotly when the width of the view around it changes (`static/widgets.js`)."""
-
-    _esm = (resources.files("fusionbook") / "static" / "widgets.js").read_text(encoding="utf-8")
-
-# %% ../nbs/12_widgets.ipynb #a82cdc05
+# %% ../nbs/12_widgets.ipynb #b1295230
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -735,12 +778,16 @@ class View(ipywidgets.VBox):
         self.add_class("fb-view")
         self.study = study
         self.status = ipywidgets.HTML(message_html(""))
-        self.canvas = new_canvas(self.height)
+        self.fitter = Fitter()
+        self.fitter.on_msg(lambda widget, page, buffers: send_again(self.canvas, page["traces"], page["names"]))
+        self.canvas = new_canvas(self.height, self.fitter)
+        self.drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "380px", "display": "block"})
         self._ears = []
         self._turns = {}
         self._filling = False
         sheet = ipywidgets.HTML(f"<style>{style_sheet()}</style>", layout={"display": "none"})
-        self.children = [sheet, Fitter(), *self._build(), self.status]
+        with drawing(self.canvas):
+            self.children = [sheet, self.fitter, *self._build(), self.status]
         self._listen()
         self.refresh()
 
@@ -760,7 +807,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #1079c8cb
+# %% ../nbs/12_widgets.ipynb #98465cc5
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -791,7 +838,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #24373f1a
+# %% ../nbs/12_widgets.ipynb #bd198145
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -826,7 +873,12 @@ class StandingView(WorkingView):
     def _listen(self):
         pass
 
-# %% ../nbs/12_widgets.ipynb #d29e8fa7
+    def _beside(self, panel: ipywidgets.Widget, width: int) -> ipywidgets.HBox:
+        """The figure, and beside it a panel of this width (pixels) and of the figure's height."""
+        side = ipywidgets.VBox([panel], layout={"width": f"{width}px", "height": f"{self.height}px", "overflow": "hidden auto"})
+        return ipywidgets.HBox([self.drawing, side], layout={"overflow": "hidden"})
+
+# %% ../nbs/12_widgets.ipynb #d37c4fc2
 class LassoView(StandingView):
     """A view whose first `n_maps` traces hold molecules that a lasso or box can select; further ones are marks."""
 
@@ -859,20 +911,20 @@ class LassoView(StandingView):
         again: bool = False,  # tell the page even what it should know already
     ) -> None:
         """Fade what is not selected; a line on the page goes, unless it is the one that has just been drawn."""
-        if not self._drawing_lasso:
-            again = drop_outline(self.canvas) or again
         chosen = self.study.selection
-        with self.canvas.batch_update():
-            for trace in self.canvas.data[: self.n_maps]:
-                ids = np.asarray(trace.customdata if trace.customdata is not None else [], dtype=np.int64)
-                trace.selectedpoints = np.flatnonzero(np.isin(ids, chosen)) if len(chosen) else None
-            for trace in self.canvas.data[self.n_maps :]:
-                trace.selectedpoints = None
-        if again:
-            send_selected(self.canvas)
-        store_state(self.canvas)
+        with drawing(self.canvas):
+            if not self._drawing_lasso:
+                again = drop_outline(self.canvas) or again
+            with self.canvas.batch_update():
+                for trace in self.canvas.data[: self.n_maps]:
+                    ids = np.asarray(trace.customdata if trace.customdata is not None else [], dtype=np.int64)
+                    trace.selectedpoints = np.flatnonzero(np.isin(ids, chosen)) if len(chosen) else None
+                for trace in self.canvas.data[self.n_maps :]:
+                    trace.selectedpoints = None
+            if again:
+                send_selected(self.canvas)
 
-# %% ../nbs/12_widgets.ipynb #806d67bb
+# %% ../nbs/12_widgets.ipynb #4269a412
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -919,28 +971,28 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #c8da8208
-WAYS = ("SMILES", "SMARTS", "text")
+# %% ../nbs/12_widgets.ipynb #08ef271c
+WAYS = ("SMILES", "SMARTS", "text", "row")
 
 
 def find_molecules(
     table: MoleculeTable,
     text: str,  # what is looked for
-    how: str = "SMILES",  # "SMILES": the same molecule; "SMARTS": a substructure; "text": part of a text column
+    how: str = "SMILES",  # "SMILES": the same molecule; "SMARTS": a substructure; "text": part of a text column; "row": numbers
 ) -> np.ndarray:  # rows, ascending
     """Find the rows that match.
 
     Raises
     ------
     InputError
-        If `text` is empty or cannot be read, or the table has no text column.
+        If `text` is empty or cannot be read, a row does not exist, or the table has no text column.
     """
     check_choice("how", how, WAYS)
     text = str(text).strip()
     if not text:
         raise InputError(f"type what is to be found: {'a part of a name' if how == 'text' else f'a {how}'}.")
-    if how == "text":
-        return _find_text(table, text)
+    if how in ("text", "row"):
+        return _find_text(table, text) if how == "text" else _find_rows(table, text)
     if how == "SMILES":
         mol, reason = parse_smiles(text)
         if mol is None:
@@ -953,10 +1005,17 @@ def find_molecules(
         raise InputError(f"{text!r} is no SMARTS pattern that can be read.")
     return np.array([i for i, one in enumerate(_molecules(table.canonical)) if one.HasSubstructMatch(pattern)], dtype=np.int64)
 
-
+# %% ../nbs/12_widgets.ipynb #538dae04
 @lru_cache(maxsize=2)
 def _molecules(canonical):
     return [parse_smiles(one)[0] for one in canonical]
+
+
+def _find_rows(table, text):
+    words = text.replace(",", " ").split()
+    if not all(word.isascii() and word.isdigit() for word in words):
+        raise InputError(f"{text[:60]!r} is no list of row numbers, as in: 3, 14.")
+    return np.array(sorted(read_rows([int(word) for word in words], table.n)), dtype=np.int64)
 
 
 def _find_text(table, text):
@@ -968,7 +1027,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #d1796928
+# %% ../nbs/12_widgets.ipynb #fc01a3e1
 def map_parts(
     study: Study,
     model: str,
@@ -987,7 +1046,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #f87d4561
+# %% ../nbs/12_widgets.ipynb #08e55d9c
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -1008,14 +1067,14 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #4deb80ed
+# %% ../nbs/12_widgets.ipynb #016e0924
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
     chosen = np.flatnonzero(np.isin(ids, selection)) if len(selection) else None
     return dict(x=xy[ids, 0], y=xy[ids, 1], customdata=ids, selectedpoints=chosen)
 
-
+# %% ../nbs/12_widgets.ipynb #2786624e
 def map_marker(values: np.ndarray, names: Sequence[str], bar: dict) -> dict:
     """Colours of known values: a scale from the 2nd to the 98th percentile, or one colour a category."""
     common = dict(size=6, opacity=0.85, line=dict(width=0.5, color="rgba(128,128,128,0.7)"))
@@ -1030,14 +1089,36 @@ def map_marker(values: np.ndarray, names: Sequence[str], bar: dict) -> dict:
     return dict(common, color=values, cmin=low, cmax=high if high > low else low + 1.0, colorscale="Viridis", colorbar=bar)
 
 
-def shown_rows(n: int, selection: Sequence[int] = (), most: int = MAX_POINTS, seed: int = 0) -> np.ndarray:
-    """The rows that are drawn: all, or a random sample of `most` that holds the selection."""
+def shown_rows(
+    n: int,  # molecules
+    kept: Sequence[int] = (),  # rows that must be there
+    most: int = MAX_POINTS,
+    seed: int = 0,
+) -> np.ndarray:  # rows, ascending
+    """The rows that are drawn: all, or a random sample of `most` that holds what is to be kept (even if that is more)."""
     if n <= most:
         return np.arange(n)
-    order = np.random.default_rng(seed).permutation(n)[:most]
-    return np.union1d(order, np.asarray(selection, dtype=np.int64))
+    kept = np.unique(np.asarray(kept, dtype=np.int64))
+    order = np.random.default_rng(seed).permutation(n)
+    others = order[~np.isin(order, kept)]
+    return np.sort(np.concatenate([kept, others[: max(most - len(kept), 0)]]))
 
-# %% ../nbs/12_widgets.ipynb #a1098537
+
+def drawn_rows(study: Study) -> np.ndarray:
+    """The rows that a map of this study draws: with a sample, test set (if it is half of it at most) and selection are kept."""
+    kept = list(study.selection) + ([] if study.hovered is None else [study.hovered])
+    if study.split is not None and study.split.test.size <= MAX_POINTS // 2:
+        kept += study.split.test.tolist()
+    return shown_rows(study.n, kept, MAX_POINTS)
+
+
+def sample_words(study: Study, drawn: int) -> str:
+    """Say how many molecules of how many are drawn; nothing if it is all of them."""
+    if drawn == study.n:
+        return ""
+    return f" {drawn:,} of {study.n:,} molecules are drawn: a random sample, with the test set and what is selected."
+
+# %% ../nbs/12_widgets.ipynb #68958e22
 class MapCanvas(LassoView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -1067,7 +1148,7 @@ class MapCanvas(LassoView):
         for trace in fig.data:
             trace.on_selection(self.on_selection)
 
-# %% ../nbs/12_widgets.ipynb #bf20e588
+# %% ../nbs/12_widgets.ipynb #d4dcee2e
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1088,35 +1169,9 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #b9ef57c5
-class MapDrawing(MapEvents):
-    """What the maps show."""
-
-    def _draw(self, maps: list[LatentMap], names: list[str], colour: Colouring) -> None:
-        """Put one or two maps and their colours on the canvas."""
-        self.maps = maps
-        self.colour = colour
-        self.rows = shown_rows(self.study.n, self.study.selection)
-        known = np.isfinite(colour.values[self.rows])
-        title = dict(text=label_text(colour.title, 60), side="right")
-        marker = map_marker(colour.values[self.rows][known], colour.names, dict(title=title))
-        outlined = drop_outline(self.canvas)
-        with self.canvas.batch_update():
-            self._layout(names)
-            for number in range(2):
-                shown = number < len(maps)
-                xy = maps[min(number, len(maps) - 1)].xy
-                for trace, own in zip(self.canvas.data[2 * number : 2 * number + 2], (~known, known)):
-                    trace.update(visible=shown, **map_points(xy, self.rows, own, self.study.selection))
-                self.canvas.data[2 * number + 1].marker.update(marker)
-        if outlined:
-            send_selected(self.canvas)
-        self._draw_marks()
-        counts = f"{known.sum():,} of {self.study.n:,} molecules have a value, the others are grey."
-        sampled = "" if len(self.rows) == self.study.n else f" {len(self.rows):,} of {self.study.n:,} molecules are drawn, at random."
-        self.canvas.update_layout(meta={"description": self._words(names, counts + sampled)})
-        store_state(self.canvas)
-        self.say(counts + sampled)
+# %% ../nbs/12_widgets.ipynb #8c88d7db
+class MapLabels(MapEvents):
+    """What is written on the maps."""
 
     def _layout(self, names):
         both = len(names) > 1
@@ -1133,13 +1188,46 @@ class MapDrawing(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #243654cb
+# %% ../nbs/12_widgets.ipynb #be371c5e
+class MapDrawing(MapLabels):
+    """What the maps show."""
+
+    def _draw(self, maps: list[LatentMap], names: list[str], colour: Colouring) -> None:
+        """Put one or two maps and their colours on the canvas."""
+        self.maps, self._names, self.colour = maps, names, colour
+        self.rows = drawn_rows(self.study)
+        known = np.isfinite(colour.values[self.rows])
+        title = dict(text=label_text(colour.title, 60), side="right")
+        marker = map_marker(colour.values[self.rows][known], colour.names, dict(title=title))
+        counts = f"{np.isfinite(colour.values).sum():,} of {self.study.n:,} molecules have a value, the others are grey."
+        sampled = sample_words(self.study, len(self.rows))
+        with drawing(self.canvas):
+            outlined = drop_outline(self.canvas)
+            with self.canvas.batch_update():
+                self._layout(names)
+                self.canvas.update_layout(meta={"description": self._words(names, counts + sampled)})
+                self._place(known, marker)
+            if outlined:
+                send_selected(self.canvas)
+            self._draw_marks()
+        self.say(counts + sampled)
+
+    def _place(self, known, marker):
+        """Put the molecules on their places: on each map those without a value, then those with one."""
+        for number in range(2):
+            shown = number < len(self.maps)
+            xy = self.maps[min(number, len(self.maps) - 1)].xy
+            for trace, own in zip(self.canvas.data[2 * number : 2 * number + 2], (~known, known)):
+                trace.update(visible=shown, **map_points(xy, self.rows, own, self.study.selection))
+            self.canvas.data[2 * number + 1].marker.update(marker)
+
+# %% ../nbs/12_widgets.ipynb #c283ea50
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: where a pasted molecule lands."""
 
     def _draw_marks(self):
         """Ring the neighbours of a pasted molecule, and put a star where it lands."""
-        with self.canvas.batch_update():
+        with drawing(self.canvas), self.canvas.batch_update():
             for number, trace in enumerate(self.canvas.data[4:6]):
                 found = self.landed.get(number) if number < len(self.maps) else None
                 if found is None:
@@ -1152,7 +1240,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #99b379dc
+# %% ../nbs/12_widgets.ipynb #ea96600e
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1194,7 +1282,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #5ca3af0e
+# %% ../nbs/12_widgets.ipynb #91c13b2f
 class MapControls(MarkedMap):
     """The controls of the embedding explorer."""
 
@@ -1213,19 +1301,17 @@ class MapControls(MarkedMap):
             control.observe(lambda change: self._filling or self.refresh(), "value")
         self.model.observe(lambda change: self._filling or self.study.set_trait("model", change["new"]), "value")
         self.how = menu("find by", WAYS, "150px")
-        self.find_box = text_box("", "e.g. [OX2H] or a name, then Enter", "200px", self.find)
+        self.find_box = text_box("this", "e.g. [OX2H] or a name, then Enter", "220px", self.find)
         self.paste_box = text_box("paste", "a SMILES, then Enter: where does it land?", "290px", self.paste)
         save = button("Save CSV", "write the selected molecules to a file", lambda _: self.save_selection(), "90px")
         page = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
         clear = button("Clear", "clear selection and pasted molecule", lambda _: self.clear(), "64px")
         self.panel = ipywidgets.HTML(empty_html("Point at a molecule to see it drawn, with its values."))
-        side = ipywidgets.VBox([self.panel], layout={"width": "292px", "height": f"{self.height}px", "overflow": "hidden auto"})
-        drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "380px", "display": "block"})
         top = line(self.model, self.first, self.second, self.colour_by, self.task)
         bottom = line(self.how, self.find_box, self.paste_box, clear, save, page)
-        return [top, ipywidgets.HBox([drawing, side], layout={"overflow": "hidden"}), bottom]
+        return [top, self._beside(self.panel, 292), bottom]
 
-# %% ../nbs/12_widgets.ipynb #211ef334
+# %% ../nbs/12_widgets.ipynb #ba194aed
 class MapFollowing(MapControls):
     """What a map does when another view, or Python, changes the study."""
 
@@ -1236,6 +1322,8 @@ class MapFollowing(MapControls):
         self.hear(lambda change: self.follow_block(), "block")
 
     def _draw_selection_and_say(self):
+        if self.maps and not np.isin(self.study.selection, self.rows).all():
+            self._draw(self.maps, self._names, self.colour)  # a sample is drawn, and something else was selected
         self.fade_others()
         self.show_panel()
         self.say(f"{len(self.study.selection):,} molecules selected." if self.study.selection else "Nothing is selected.")
@@ -1251,7 +1339,7 @@ class MapFollowing(MapControls):
             self._filling = False
         self.first.value = block
 
-# %% ../nbs/12_widgets.ipynb #ca95c239
+# %% ../nbs/12_widgets.ipynb #4a098b9b
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1262,7 +1350,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #8428cee9
+# %% ../nbs/12_widgets.ipynb #fe25d5a7
 class MapActions(MapFollowing):
     """What a person does with a map."""
 
@@ -1285,7 +1373,7 @@ class MapActions(MapFollowing):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #b0cb6d17
+# %% ../nbs/12_widgets.ipynb #4312acdc
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1319,7 +1407,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #e32821d0
+# %% ../nbs/12_widgets.ipynb #52b3210c
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1333,17 +1421,17 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #e4154f56
+# %% ../nbs/12_widgets.ipynb #f6fb4d04
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
     def _show_nothing(self, text):
         self.panel.value = empty_html(text)
-        drop_outline(self.canvas)
-        with self.canvas.batch_update():
-            for trace in self.canvas.data:
-                trace.update(x=[], y=[], customdata=[], selectedpoints=None)
-        store_state(self.canvas)
+        with drawing(self.canvas):
+            drop_outline(self.canvas)
+            with self.canvas.batch_update():
+                for trace in self.canvas.data:
+                    trace.update(x=[], y=[], customdata=[], selectedpoints=None)
         self.say(text)
         self.maps = []
 
@@ -1356,7 +1444,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #adcff3fc
+# %% ../nbs/12_widgets.ipynb #d9881c81
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1400,7 +1488,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #43274b3f
+# %% ../nbs/12_widgets.ipynb #ec9470e8
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1429,7 +1517,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #a172a44d
+# %% ../nbs/12_widgets.ipynb #6ef3f796
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1463,7 +1551,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #a653ff88
+# %% ../nbs/12_widgets.ipynb #59131d6e
 CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
@@ -1486,7 +1574,8 @@ def make_card(study: Study, model: str, block: str, feature: int) -> FeatureCard
     """The card of one learned feature, computed once; its molecules are a fixed random sample where there are many."""
     def compute():
         rows = shown_rows(study.n, most=CARD_MOLECULES)
-        return feature_card(study.model_called(model), (block, feature), study.table, rows=rows, n_molecules=4, max_similarity=0.7)
+        known = study.embedding(model).take(rows)
+        return feature_card(study.model_called(model), (block, feature), study.table, rows=rows, n_molecules=4, blocks=known, max_similarity=0.7)
 
     return study.keep(("card", model, block, feature), compute)
 
@@ -1494,12 +1583,11 @@ def make_card(study: Study, model: str, block: str, feature: int) -> FeatureCard
 def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     """Mass of the blocks at rank k, beside the leverage of every feature; the columns that CUR keeps are marked."""
     bars = plots.leverage_bars(spectrum.frame(k), level=0.95)
-    bars.data[0].hovertext = [text.replace("<br>interval nan to nan", "") for text in bars.data[0].hovertext]
     features = plots.feature_leverage(spectrum.scores(k), kept=spectrum.columns(k, how).tolist())
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #46fc8c0a
+# %% ../nbs/12_widgets.ipynb #903d43be
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1511,15 +1599,17 @@ class LeverageControls(StandingView):
         self.how = menu("CUR rule", ("top", "deim", "greedy", "leverage"), "170px", tip="how the real columns are chosen")
         style = {"description_width": "initial"}
         self.rank = ipywidgets.SelectionSlider(options=[("1", 1)], description="rank k", continuous_update=False, style=style,
-                                               layout={"width": "360px"})
+                                               layout={"width": "300px"})
         self.model.observe(lambda change: self._filling or self.study.set_trait("model", change["new"]), "value")
         self.rank.observe(lambda change: self._filling or self.study.set_trait("k", change["new"]), "value")
         self.how.observe(lambda change: self._filling or self.refresh(), "value")
-        self.panel = ipywidgets.HTML(empty_html("Click a bar or a feature: its card appears here."))
-        side = ipywidgets.VBox([self.panel], layout={"width": "392px", "height": f"{self.height}px", "overflow": "hidden auto"})
-        drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "380px", "display": "block"})
+        self.block = menu("card of", [("choose …", "")], "170px", tip="the block whose feature is described")
+        self.feature = ipywidgets.BoundedIntText(0, min=0, max=0, description="feature", style=style, layout={"width": "120px"})
+        self.block.observe(lambda change: self._filling or not change["new"] or self.click_bar(change["new"]), "value")
+        self.feature.observe(lambda change: self._filling or not self.block.value or self.click_feature(self.block.value, change["new"]), "value")
+        self.panel = ipywidgets.HTML(empty_html("Click a bar or a feature, or choose a block: the card appears here."))
         save = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
-        return [line(self.model, self.rank, self.how, save), ipywidgets.HBox([drawing, side], layout={"overflow": "hidden"})]
+        return [line(self.model, self.rank, self.how, self.block, self.feature, save), self._beside(self.panel, 392)]
 
     def _listen(self):
         self.hear(lambda change: self.refresh(), "table", "split", "models", "model", "k")
@@ -1529,9 +1619,11 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #4baff058
+# %% ../nbs/12_widgets.ipynb #e1ce27ad
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
+
+    bars = ()  # names of the blocks, in the order of their bars
 
     def click_bar(self, block: str) -> None:
         """Look at the strongest feature of a block."""
@@ -1554,15 +1646,26 @@ class LeverageCards(LeverageControls):
         if block is None or feature is None or not name:
             return
         self._shown = (block, feature)
+        self._follow_card(block, feature)
         ready = self.study.ready("card", name, block, feature)
         if not ready:
             self.panel.value = empty_html(f"Computing the card of {block}, feature {feature} …")
         self.work("the feature card", lambda: make_card(self.study, name, block, feature), self._show_card, ready=ready)
 
+    def _follow_card(self, block, feature):
+        """Let the menus say which card is open."""
+        if block not in self.bars:
+            return
+        refill(self, self.block, [("choose …", ""), *self.bars[::-1]], block)
+        self._filling = True
+        self.feature.max = int(self.scores.loc[self.scores["block"] == block, "feature"].max())
+        self.feature.value = feature
+        self._filling = False
+
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #926ec7b2
+# %% ../nbs/12_widgets.ipynb #8ade7363
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1588,6 +1691,7 @@ class LeverageExplorer(LeverageCards):
         frame = spectrum.frame(k)
         self.bars = list(frame.index[np.argsort(frame["mass"].to_numpy(), kind="stable")])
         self.scores = spectrum.scores(k)
+        refill(self, self.block, [("choose …", ""), *self.bars[::-1]], self.block.value)
         key = ("leverage_figure", self.model.value, k, self.how.value)
         if show_figure(self.canvas, self.study.keep(key, lambda: leverage_figure(spectrum, k, key[3]))):
             for trace in self.canvas.data:
@@ -1607,7 +1711,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #56681f5f
+# %% ../nbs/12_widgets.ipynb #4a108fe4
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1651,7 +1755,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #ff778bdd
+# %% ../nbs/12_widgets.ipynb #62705dc2
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1666,6 +1770,14 @@ def connection_figure(found: Connections, mass: pd.Series | None = None) -> tupl
     return joined.update_layout(legend=dict(y=-0.2, yanchor="top"), margin_b=90), net.edges
 
 
+def stacked(fig: go.Figure) -> go.Figure:
+    """The same drawing for a page or a report: the network below the heatmap, so that both have the whole width."""
+    above, below = dict(domain=[0.6, 1]), dict(domain=[0, 0.4])
+    wide = dict(domain=[0, 1])
+    places = dict(xaxis=wide, xaxis2=wide, yaxis=above, yaxis2=below, legend=dict(y=0.46, yanchor="middle"))
+    return fig.update_layout(places, height=1000)
+
+# %% ../nbs/12_widgets.ipynb #2446ccb6
 def transferred(study: Study, model: str) -> Transfer:
     """What each block knows of each property, computed once."""
     def compute():
@@ -1677,20 +1789,35 @@ def transferred(study: Study, model: str) -> Transfer:
 def pair_quality(study: Study, model: str, source: str, target: str) -> pd.Series:
     """How well a linear map leads from one space to the other and back (held-out error, 0 = perfectly), and their CKA."""
     def compute():
-        blocks = study.embedding(model)
-        rows = shown_rows(study.n, most=CONNECTED_MOLECULES)
-        a, b = blocks[source][rows], blocks[target][rows]
-        there, back = compare_spaces(a, b, "reconstruction"), compare_spaces(b, a, "reconstruction")
+        (cka, maps), (other_cka, other_maps) = (prepared(study, model, name) for name in (source, target))
+        values = MEASURES["reconstruction"].value(maps, other_maps), MEASURES["reconstruction"].value(other_maps, maps)
         names = [f"linear map {source} → {target}: error", f"linear map {target} → {source}: error", "CKA"]
-        return pd.Series([there, back, compare_spaces(a, b, "cka")], index=names)
+        return pd.Series([*values, MEASURES["cka"].value(cka, other_cka)], index=names, dtype=float)
 
     return study.keep(("pair", model, source, target), compute)
 
-# %% ../nbs/12_widgets.ipynb #e904523f
+
+def prepared(study: Study, model: str, block: str) -> tuple:
+    """One block made ready for CKA and for linear maps, as `compare_spaces` does it, but only once."""
+    def compute():
+        rows = np.random.default_rng(0).permutation(shown_rows(study.n, most=CONNECTED_MOLECULES))
+        space = read_space(study.embedding(model)[block][rows], block)
+        return MEASURES["cka"].prepare(space), MEASURES["reconstruction"].prepare(space)
+
+    return study.keep(("prepared", model, block), compute)
+
+
+def prepare_pairs(study: Study, model: str) -> None:
+    """Make ready what two spaces side by side need, so that a click on any pair is answered at once."""
+    for block in study.block_names(model):
+        study.latent(model, block)
+        prepared(study, model, block)
+
+# %% ../nbs/12_widgets.ipynb #483ecc7f
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
-    rows = shown_rows(study.n, study.selection)
+    rows = drawn_rows(study)
     colour = maps[0].xy[rows, 0]
     figures = []
     for number, (one, name) in enumerate(zip(maps, (source, target))):
@@ -1698,7 +1825,7 @@ def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure
         marker = dict(map_marker(colour, (), {}), showscale=False)
         fig = go.Figure(go.Scattergl(mode="markers", marker=marker, showlegend=False, unselected=dict(marker=dict(opacity=0.12)),
                                      hovertemplate="molecule %{customdata}<extra></extra>", **points))
-        text = f"Map of {len(rows):,} molecules in the space of {name}, coloured by their place in the space of {source}."
+        text = f"Map of {len(rows):,} of {study.n:,} molecules in the space of {name}, coloured by their place in the space of {source}."
         fig.update_layout(meta={"description": text})
         fig.update_xaxes(title_text=f"{label_text(name, 30)}: component 1 ({one.explained[0]:.0%})")
         fig.update_yaxes(title_text=f"component 2 ({one.explained[1]:.0%})" if number == 0 else None)
@@ -1723,7 +1850,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #ceecb81a
+# %% ../nbs/12_widgets.ipynb #341a52ba
 class ConnectionControls(LassoView):
     """The controls of the connection explorer."""
 
@@ -1734,15 +1861,16 @@ class ConnectionControls(LassoView):
     def _build(self):
         self.model = menu("model", [("none", "")], "160px", tip="whose spaces are compared")
         self.measure = menu("measure", tuple(MEASURES), "200px", tip="how two spaces are compared")
-        self.shown = ipywidgets.ToggleButtons(options=["all connections", "two spaces", "transfer"], style={"button_width": "118px"})
+        self.shown = ipywidgets.ToggleButtons(options=["all connections", "two spaces", "transfer"], style={"button_width": "110px"})
         self.model.observe(lambda change: self._filling or self.study.set_trait("model", change["new"]), "value")
         self.measure.observe(lambda change: self._filling or self.study.set_trait("measure", change["new"]), "value")
         self.shown.observe(lambda change: self._filling or self.refresh(), "value")
-        self.panel = ipywidgets.HTML(empty_html("Click a cell or the middle of a line: the two spaces open side by side."))
-        side = ipywidgets.VBox([self.panel], layout={"width": "300px", "height": f"{self.height}px", "overflow": "hidden auto"})
-        drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "380px", "display": "block"})
+        self.source = menu("from", [("none", "")], "130px", tip="the first of two spaces")
+        self.target = menu("to", [("none", "")], "130px", tip="the second of two spaces")
+        both = button("Open", "show these two spaces side by side", lambda _: self.open_chosen(), "64px")
+        self.panel = ipywidgets.HTML(empty_html("Click a cell or the middle of a line, or press Open: two spaces appear side by side."))
         save = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
-        return [line(self.model, self.measure, self.shown, save), ipywidgets.HBox([drawing, side], layout={"overflow": "hidden"})]
+        return [line(self.model, self.measure, self.shown, self.source, self.target, both, save), self._beside(self.panel, 300)]
 
     def _listen(self):
         self.hear(lambda change: self.refresh(), "table", "split", "models", "model", "measure")
@@ -1761,7 +1889,7 @@ class ConnectionControls(LassoView):
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #dce4ae74
+# %% ../nbs/12_widgets.ipynb #8f16780d
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1781,6 +1909,14 @@ class ConnectionDrawing(ConnectionControls):
         floor = "no floor (that needs a split)" if found.floor is None else "floor: untrained encoders"
         ceiling = "no ceiling (that needs an ensemble)" if found.ceiling is None else "ceiling: another seed"
         self.say(f"{found.measure}{sample}; {floor}; {ceiling}. {len(self.edges)} of the pairs clear chance and floor.")
+        name = self.model.value
+        if self.study.background and not self.study.ready("prepared", name, found.names[-1]):
+            run_later(self.study, lambda: prepare_pairs(self.study, name), lambda _: None, self.fail)
+
+    def figure(self) -> go.Figure:
+        """What is drawn now as a plain plotly figure; the network stands below the heatmap."""
+        still = super().figure()
+        return stacked(still) if "heatmap" in [trace.type for trace in still.data[:1]] and self.shown.value == "all connections" else still
 
     def _draw_transfer(self, transfer):
         show_figure(self.canvas, plots.transfer_heatmap(transfer.r2, transfer.pearson, n_test=transfer.n_test.to_dict()))
@@ -1795,7 +1931,8 @@ class ConnectionDrawing(ConnectionControls):
             trace.on_hover(self.on_hover)
             trace.on_deselect(lambda trace, points: self.study.set_trait("selection", ()))
         self.panel.value = pair_html(found, quality, transfer, *self.pair)
-        self.say("Every molecule has the same colour on both maps: where the colours stay in order, the spaces agree.")
+        words = "Every molecule has the same colour on both maps: where the colours stay in order, the spaces agree."
+        self.say(words + sample_words(self.study, len(self.canvas.data[0].x)))
 
     def pair_parts(self, name: str, source: str, target: str) -> tuple:
         """Everything that the drawing of two spaces needs."""
@@ -1803,7 +1940,7 @@ class ConnectionDrawing(ConnectionControls):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #75b889d7
+# %% ../nbs/12_widgets.ipynb #91fbe5ba
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -1813,9 +1950,17 @@ class ConnectionEvents(ConnectionDrawing):
             if name not in self.study.block_names(self.model.value):
                 raise unknown_name("space", name, self.study.block_names(self.model.value))
         self.pair = (source, target)
+        refill(self, self.source, self.study.block_names(self.model.value), source)
+        refill(self, self.target, self.study.block_names(self.model.value), target)
         if self.shown.value == "two spaces":
             self.refresh()
         self.shown.value = "two spaces"
+
+    def open_chosen(self) -> None:
+        """Show the two spaces that the menus name."""
+        if not self.source.value or self.source.value == self.target.value:
+            return self.say("Choose two different spaces first.", "error")
+        self.open_pair(self.source.value, self.target.value)
 
     def on_click(self, trace, points, state=None) -> None:
         """A cell or an edge opens two spaces; a circle names the block that all views look at.
@@ -1843,7 +1988,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #f35350a4
+# %% ../nbs/12_widgets.ipynb #20f1a31c
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -1859,7 +2004,7 @@ class PairEvents(ConnectionEvents):
         elif hasattr(trace, "selectedpoints"):
             trace.selectedpoints = None  # the page's answer to a line that was taken away; a network fades nothing
 
-# %% ../nbs/12_widgets.ipynb #ca0a2406
+# %% ../nbs/12_widgets.ipynb #99eedd13
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -1877,6 +2022,9 @@ class ConnectionExplorer(PairEvents):
             clear_canvas(self.canvas, "Nothing to draw yet.")
             return self.say("No model with an embedding yet.")
         name, measure = self.model.value, self.study.measure
+        names = self.study.block_names(name)
+        refill(self, self.source, names, self.source.value)
+        refill(self, self.target, names, self.target.value or names[-1])
         if self.pair and not set(self.pair) <= set(self.study.block_names(name)):
             self.pair = None
         if self.shown.value == "transfer":
@@ -1892,7 +2040,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #df86c05c
+# %% ../nbs/12_widgets.ipynb #57e02bc4
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -1931,7 +2079,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #763acd5d
+# %% ../nbs/12_widgets.ipynb #ac08c590
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -1966,7 +2114,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #02989e7f
+# %% ../nbs/12_widgets.ipynb #68a96ac4
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -2007,7 +2155,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #774d00ea
+# %% ../nbs/12_widgets.ipynb #e90c0a4d
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -2025,8 +2173,8 @@ class InspectorControls(StandingView):
         save = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
         self.cards = [ipywidgets.HTML(layout={"width": "310px"}) for _ in range(2)]
         self.numbers = ipywidgets.HTML()
-        drawing = ipywidgets.Box([self.canvas], layout={"display": "block", "min_width": "300px"})
-        right = ipywidgets.VBox([drawing, self.numbers], layout={"flex": "1 1 auto", "width": "0", "height": "440px", "overflow": "hidden auto"})
+        self.drawing.layout = {"display": "block", "min_width": "300px", "flex": "0 0 auto"}
+        right = ipywidgets.VBox([self.drawing, self.numbers], layout={"flex": "1 1 auto", "width": "0", "height": "440px", "overflow": "hidden auto"})
         cards = ipywidgets.HBox(self.cards, layout={"height": "440px", "overflow": "hidden auto", "flex": "0 0 auto"})
         return [line(self.first, self.second, self.model, self.task, pick, save), ipywidgets.HBox([cards, right])]
 
@@ -2050,7 +2198,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #94045e64
+# %% ../nbs/12_widgets.ipynb #2a4e7310
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2082,7 +2230,8 @@ class MoleculeInspector(InspectorControls):
             card.value = "" if one is None else inspected_html(one)
         explanations = [one.explanation for one in found if one.explanation is not None]
         if explanations:
-            show_figure(self.canvas, contribution_figure(explanations), self.height)
+            rows = len(explanations[0].blocks)
+            show_figure(self.canvas, contribution_figure(explanations), max(self.height, 100 + (8 + 10 * len(explanations)) * rows))
         else:
             clear_canvas(self.canvas)
         tables = [table_html(one.predictions, f"{one.smiles[:60]}: predictions with 90 % intervals") for one in found]
@@ -2096,7 +2245,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #7719a875
+# %% ../nbs/12_widgets.ipynb #ed908d19
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2141,7 +2290,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #ac9f3f88
+# %% ../nbs/12_widgets.ipynb #288f9f18
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2172,7 +2321,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #82d54cee
+# %% ../nbs/12_widgets.ipynb #20088c0d
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2185,10 +2334,9 @@ class PickerControls(StandingView):
         self.filter = text_box("filter", "a part of a name", "200px", lambda _: self.refresh())
         self.rows = ipywidgets.VBox(layout={"overflow": "hidden auto", "height": f"{self.height}px", "flex": "0 0 auto", "width": "560px"})
         self.boxes = {}
-        drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "320px", "display": "block"})
         self.panel = ipywidgets.HTML()
         save = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
-        return [line(self.preset, self.filter, save), ipywidgets.HBox([self.rows, drawing]), self.panel]
+        return [line(self.preset, self.filter, save), ipywidgets.HBox([self.rows, self.drawing]), self.panel]
 
     def _listen(self):
         self.hear(lambda change: self.refresh(), "table", "split")
@@ -2211,7 +2359,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #403d76a0
+# %% ../nbs/12_widgets.ipynb #60f13d72
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2225,7 +2373,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #218d7484
+# %% ../nbs/12_widgets.ipynb #d54bc762
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2267,10 +2415,10 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #f488fa6d
+# %% ../nbs/12_widgets.ipynb #6439d937
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused networks, new head"}
-HEAD_STEP = 0.05  # what a step of a fused head costs, in steps of a network of width 100
+HEAD_STEP = 50.0  # what fitting the fused head of one property costs, in steps of a network of width 100
 
 
 class Cancelled(Exception):
@@ -2294,15 +2442,15 @@ class TrainingPlan:
                        min_steps=min(kind.default_config.min_steps, self.max_steps))
 
     def make(self, name: str, fitted: Mapping[str, PropertyModel]) -> PropertyModel:
-        """A model that is not fitted yet; the fused one takes over the networks of `fitted["ST"]`."""
+        """A model that is not fitted yet; the fused one takes over the networks of "ST" and "MT"."""
         if name == "mean":
             return MeanPredictor()
         if name == "F-MT":
-            return FusedMultiTask(fitted["ST"], seed=self.seed)
+            return FusedMultiTask(encoders_to_fuse(fitted["ST"], fitted["MT"]), seed=self.seed)
         kind = {"ST": SingleTask, "MT": MultiTask}[name]
         return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
-# %% ../nbs/12_widgets.ipynb #d049062c
+# %% ../nbs/12_widgets.ipynb #be6290df
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2338,7 +2486,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #45eb5369
+# %% ../nbs/12_widgets.ipynb #09112b7d
 class WatchedTraining(Training):
     """How a training follows what it trains, and stops."""
 
@@ -2379,7 +2527,7 @@ class WatchedTraining(Training):
         ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
         return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
 
-# %% ../nbs/12_widgets.ipynb #aa0ca0df
+# %% ../nbs/12_widgets.ipynb #b8dc34fa
 class RunningTraining(WatchedTraining):
     """How a training runs."""
 
@@ -2403,7 +2551,7 @@ class RunningTraining(WatchedTraining):
     def _fit_all(self):
         """Fit what the plan names; models in its order."""
         wanted = self._wanted()
-        needed = [name for name in LAB_MODELS if name in wanted or (name == "ST" and "F-MT" in wanted)]
+        needed = [name for name in LAB_MODELS if name in wanted or (name in ("ST", "MT") and "F-MT" in wanted)]
         split = self._make_split()
         self.total = sum(self._steps_of(name, split) for name in needed) or 1.0
         fitted = {}
@@ -2423,7 +2571,7 @@ class RunningTraining(WatchedTraining):
             frames.append(compare({name: model}, self.table, split))
         return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #01df56aa
+# %% ../nbs/12_widgets.ipynb #c2512680
 def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
     """Say which networks were still improving when their training ended: one text a model."""
     found = []
@@ -2459,13 +2607,12 @@ class LabTraining(RunningTraining):
         if name == "mean":
             return 0.0
         if name == "F-MT":
-            cost = HEAD_STEP * FusedMultiTask().n_heads
-            return self.plan.n_models * cost * count_steps(max(int(labelled.any(axis=1).sum()), 1), HEAD_CONFIG)
+            return self.plan.n_models * HEAD_STEP * self.table.t
         counts = labelled.sum(axis=0) if name == "ST" else [labelled.any(axis=1).sum()]
         config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
         return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-# %% ../nbs/12_widgets.ipynb #63dd7248
+# %% ../nbs/12_widgets.ipynb #8f8015f2
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2497,7 +2644,7 @@ def curves_figure(training: Training) -> go.Figure:
         found[list(found)[0]].append(blank)
     return plots.learning_curves(found)
 
-# %% ../nbs/12_widgets.ipynb #c59fbd16
+# %% ../nbs/12_widgets.ipynb #84f7466e
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2525,7 +2672,7 @@ class LabControls(StandingView):
         left = [*self.models.values(), self.by, self.d_h, self.max_steps, self.n_models, self.seed,
                 ipywidgets.HBox([self.train_button, self.cancel_button]), self.bar, self.progress]
         left = ipywidgets.VBox(left, layout={"width": "292px", "flex": "0 0 auto"})
-        self.drawing = ipywidgets.Box([self.canvas], layout={"display": "block", "height": "330px", "overflow": "hidden auto", "flex": "0 0 auto"})
+        self.drawing.layout = {"display": "block", "height": "330px", "overflow": "hidden auto", "flex": "0 0 auto"}
         results = ipywidgets.Box([self.results], layout={"max_height": "150px", "overflow": "hidden auto", "display": "block"})
         clear_canvas(self.canvas, "Press Train first.")
         right = ipywidgets.VBox([self.shown, self.drawing, results], layout={"flex": "1 1 auto", "width": "0"})
@@ -2538,20 +2685,16 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #e66c905e
-class LabCanvas(LabControls):
-    """The lab draws figures of different kinds, each on a canvas of its own."""
+# %% ../nbs/12_widgets.ipynb #121e536a
+class LabDrawing(LabControls):
+    """What the fusion lab shows of a training."""
 
     _kind = None
 
     def _fresh_canvas(self):
         """Start a new figure: plotly leaves remains of many panels when it turns them into one."""
-        self.canvas = new_canvas(self.height)
+        self.canvas = new_canvas(self.height, self.fitter)
         self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
-
-# %% ../nbs/12_widgets.ipynb #2a89b03a
-class LabDrawing(LabCanvas):
-    """What the fusion lab shows of a training."""
 
     def refresh(self) -> None:
         """Say what would be trained."""
@@ -2567,14 +2710,13 @@ class LabDrawing(LabCanvas):
     def draw(self) -> None:
         """Draw what there is of the last training."""
         fig = None if self.training is None else training_figure(self.training, self.shown.value)
+        kind = None if fig is None else (self.shown.value, self.training)
+        if kind != self._kind:
+            self._fresh_canvas()
+        self._kind = kind
         if fig is None:
             curve = "Learning curves appear here after the first validation round." if self.training else "Press Train first."
-            self._kind = None
-            self._fresh_canvas()
             return clear_canvas(self.canvas, curve if self.shown.value == "learning curves" else "Press Train first.")
-        if self._kind != (self.shown.value, self.training):
-            self._fresh_canvas()
-        self._kind = (self.shown.value, self.training)
         show_figure(self.canvas, fig, max(310, fig.layout.height or 310))
 
     def show_progress(self) -> None:
@@ -2593,7 +2735,7 @@ class LabDrawing(LabCanvas):
     _drawn = 0
     _next = 0.0
 
-# %% ../nbs/12_widgets.ipynb #44355e4c
+# %% ../nbs/12_widgets.ipynb #e8159006
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2629,7 +2771,7 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #8f9b4b67
+# %% ../nbs/12_widgets.ipynb #2f4da16e
 def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
     """The models that have seen no test molecule of this split."""
     keys = molecule_keys([table.canonical[i] for i in split.test])
@@ -2651,7 +2793,7 @@ def done_words(
         notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
     return " ".join(notes)
 
-# %% ../nbs/12_widgets.ipynb #77172509
+# %% ../nbs/12_widgets.ipynb #9caa54a2
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2693,7 +2835,7 @@ class LabEnd(LabThread):
         self.draw()
         self.say(done_words(training, self.study.table, gone))
 
-# %% ../nbs/12_widgets.ipynb #48776ce9
+# %% ../nbs/12_widgets.ipynb #1a96580c
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2723,7 +2865,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #cef7865f
+# %% ../nbs/12_widgets.ipynb #469c41b2
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2767,7 +2909,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #a57abf80
+# %% ../nbs/12_widgets.ipynb #01cd4ce4
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,

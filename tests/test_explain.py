@@ -59,7 +59,7 @@ def single(small_config, table, split):
 
 @pytest.fixture(scope="module")
 def fused(single, table, split):
-    return FusedMultiTask(single, head_config=HEAD).fit(table, split)
+    return FusedMultiTask(single).fit(table, split)
 
 
 # splitting over atoms
@@ -185,7 +185,7 @@ def test_captum_agrees():
 # explanations
 
 
-@pytest.mark.parametrize("head", ["ridge", "mlp"])
+@pytest.mark.parametrize("head", ["ridge", "mlp", "kernel"])
 @pytest.mark.parametrize("reduce", [None, "pca", "cur"])
 @pytest.mark.parametrize("scaling", ["column", "block"])
 def test_contributions_add_up_to_the_prediction(single, table, split, head, reduce, scaling):
@@ -270,7 +270,7 @@ def test_features_are_named_by_their_place_in_their_block(fused):
 def test_extended_and_reloaded_models_are_explained(single, table, split, tmp_path):
     two = table.only(["mass", "tpsa"])
     config = TrainConfig(d_h=8, head_width=8, min_steps=40, max_steps=40)
-    model = FusedMultiTask(SingleTask(config, n_jobs=1), head_config=HEAD).fit(two, split)
+    model = FusedMultiTask(SingleTask(config, n_jobs=1)).fit(two, split)
     longer = model.extend("logP", table, split)
     assert explain(longer, "CCO", "mass").blocks.index.tolist() == ["mass", "tpsa"]
     assert explain(longer, "CCO", "logP").blocks.index.tolist() == ["mass", "tpsa", "logP"]

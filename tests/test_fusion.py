@@ -217,7 +217,7 @@ def test_compare_counts_and_scores(table, split, single):
         compare({"mean": MeanPredictor()}, table, split_molecules(table, fractions=(0.8, 0.2, 0)))
 
 
-@pytest.mark.parametrize("head", ["ridge", "mlp"])
+@pytest.mark.parametrize("head", ["ridge", "mlp", "kernel"])
 @pytest.mark.parametrize("reduce", [None, "pca", "cur"])
 def test_saved_models_predict_the_same(single, table, split, tmp_path, head, reduce):
     size = 8 if reduce == "cur" else None
@@ -251,9 +251,9 @@ def test_a_description_with_missing_parts_is_called_damaged(tmp_path, table, spl
 
 
 def test_scikit_learn_habits(small_config):
-    model = FusedMultiTask(SingleTask(small_config), reduce="pca", n_components=0.9)
-    assert clone(model).get_params()["n_components"] == 0.9
-    assert "reduce='pca'" in repr(model)
+    model = FusedMultiTask(SingleTask(small_config), reduce="cur", n_components=9)
+    assert clone(model).get_params()["n_components"] == 9
+    assert "reduce='cur'" in repr(model)
     with pytest.raises(NotFittedError):
         model.predict(["CCO"])
     with pytest.raises(InputError, match="split_molecules"):

@@ -1,14 +1,21 @@
 """The training loop: oracles, laws and what must not happen."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch_geometric.nn import AttentiveFP
 
+from fusionbook import training
 from fusionbook.core import InputError, ModelFileError, TrainingWarning
 from fusionbook.dmpnn import DMPNN, PyGEncoder
 from fusionbook.fusion import SingleTask, load_model
@@ -16,6 +23,11 @@ from fusionbook.graphs import pack_graphs
 from fusionbook.training import (
     MatrixInputs,
     TrainConfig,
+    build_network,
+    choose_device,
+    cut_rows,
+    embed_many,
+    faster_precision,
     fit_many,
     fit_module,
     fit_network,
@@ -175,6 +187,8 @@ def test_labels_too_large_to_square_are_refused(small_config):
         ("epochs", "many"),
         ("readout", "max"),
         ("patience", 0),
+        ("precision", "float16"),
+        ("device", "gpu please"),
     ],
 )
 def test_config_refuses(field, value):
@@ -271,3 +285,172 @@ def test_a_stopped_fit_leaves_the_model_as_it_was(small_config, table, split):
     with pytest.raises(KeyboardInterrupt):
         model.fit(table.only(table.task_names[:1]), split, report=stop)
     np.testing.assert_array_equal(model.predict(table), before)
+
+
+def chains(n=60):
+    """Chains with several ends, and how many heavy atoms they have."""
+    store = pack_graphs(["C" * (k % 12 + 1) + ("O", "N", "C#N", "C1CC1")[k % 4] for k in range(n)])
+    return store, store.n_atoms.astype(float)[:, None]
+
+
+def test_bfloat16_trains_to_nearly_the_same_loss_and_predicts_in_float32(small_config):
+    store, Y = chains()
+    job = dict(store=store, Y=Y, tasks=["atoms"], train=np.arange(40), valid=np.arange(40, 60), seed=0)
+    long = replace(small_config, min_steps=400)
+    one = fit_network(**job, config=replace(long, precision="float32"))
+    other = fit_network(**job, config=replace(long, precision="bfloat16"))
+    assert not np.array_equal(one.history.train_loss, other.history.train_loss)
+    np.testing.assert_allclose(other.history.train_loss[0], one.history.train_loss[0], rtol=0.05)
+    assert abs(other.predict(store) - Y)[40:].mean() < 1.5 * abs(one.predict(store) - Y)[40:].mean() + 0.1
+    assert {value.dtype for state in other.states for value in state.values()} == {torch.float32}
+    assert other.embed(store).dtype == np.float32
+    rounded = other.embed(store).astype(np.float32)
+    assert not np.array_equal(rounded, torch.as_tensor(rounded).bfloat16().float().numpy())
+
+
+class Timed:
+    """A stepper that pretends to need so many seconds."""
+
+    device = torch.device("cpu")
+    module = torch.nn.Linear(2, 3)
+
+    def __init__(self, seconds, clock):
+        self.seconds, self.clock = seconds, clock
+
+    def gradients(self, rows, precision):
+        torch.rand(3)
+        self.clock[0] += self.seconds[precision]
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "has", "expected"),
+    [(0.8, True, "bfloat16"), (0.95, True, "float32"), (0.1, False, "float32")],
+)
+def test_auto_precision_needs_the_instructions_and_ten_percent(monkeypatch, bfloat16, has, expected):
+    clock = [0.0]
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: has)
+    monkeypatch.setattr(training, "_FASTER", {})
+    monkeypatch.setattr(training.time, "perf_counter", lambda: clock[0])
+    torch.manual_seed(1)
+    wanted = torch.rand(1)
+    torch.manual_seed(1)
+    stepper = Timed({"float32": 1.0, "bfloat16": bfloat16}, clock)
+    assert faster_precision(stepper, torch.arange(4)) == expected
+    assert torch.rand(1) == wanted
+    before = clock[0]
+    assert faster_precision(stepper, torch.arange(4)) == expected
+    assert clock[0] == before
+
+
+def test_calibration_changes_no_number(monkeypatch, small_config):
+    store, Y = chains()
+    job = dict(store=store, Y=Y, tasks=["atoms"], train=np.arange(40), valid=np.arange(40, 60), seed=0)
+    config = replace(small_config, dropout=0.2, min_steps=60)
+    plain = fit_network(**job, config=replace(config, precision="float32"))
+    calls = []
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(training, "_FASTER", {})
+    monkeypatch.setattr(
+        training,
+        "_seconds",
+        lambda stepper, rows, name: calls.append(name) or float(stepper.gradients(rows, name)) * 0 + 1,
+    )
+    auto = fit_network(**job, config=replace(config, precision="auto"))
+    assert set(calls) == {"float32", "bfloat16"}
+    np.testing.assert_array_equal(auto.history.train_loss, plain.history.train_loss)
+    np.testing.assert_array_equal(auto.predict(store), plain.predict(store))
+
+
+def test_devices(monkeypatch):
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert choose_device("cuda") == torch.device("cuda")
+    with pytest.raises(InputError, match="no device 'cuda:1'"):
+        choose_device("cuda:1")
+    assert choose_device("cuda:1", missing="cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum", "norm"])
+def test_a_step_needs_no_number_from_the_device(readout):
+    """torch's meta device knows shapes but no numbers: whatever a step asked it for would be an error."""
+    store, Y = chains()
+    config = TrainConfig(d_h=24, readout=readout, device="meta", precision="float32")
+    stepper = training._Stepper(
+        build_network(1, config, store, 0), store, torch.as_tensor(Y).float(), np.arange(40), config
+    )
+    assert stepper.inputs.V_types.is_meta and stepper.inputs.atom_offsets.is_cpu
+    batch = stepper.inputs.batch(torch.arange(7))
+    assert batch.edge_index.is_meta and stepper.module.encoder(batch).shape == (7, 24)
+    assert stepper.step(torch.arange(7), 1e-3).is_meta
+
+
+def test_configurations_saved_before_there_were_devices_still_load(small_config, table, split, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        model = SingleTask(replace(small_config, device="cpu"), progress=False).fit(table, split)
+    folder = model.save(tmp_path / "model")
+    text = (folder / "config.json").read_text()
+    config = json.loads(text)
+    for part in [one["config"] for one in config["networks"]] + [config["options"]["config"]["TrainConfig"]]:
+        del part["device"], part["precision"]
+    (folder / "config.json").write_text(json.dumps(config))
+    np.testing.assert_array_equal(load_model(folder).predict(table), model.predict(table))
+    (folder / "config.json").write_text(text.replace('"device": "cpu"', '"device": "cuda:7"'))
+    np.testing.assert_array_equal(load_model(folder).predict(table), model.predict(table))
+
+
+def test_batches_hold_about_as_many_atoms_whatever_the_molecules(monkeypatch):
+    store, _ = chains()
+    monkeypatch.setattr(training, "ATOMS_AT_A_TIME", 50)
+    rows = np.random.default_rng(0).permutation(60)
+    parts = cut_rows(store, rows)
+    np.testing.assert_array_equal(np.concatenate(parts), rows)
+    assert max(store.n_atoms[part].sum() for part in parts) < 50 + store.n_atoms.max()
+    encoder = DMPNN(d_h=12)
+    np.testing.assert_allclose(
+        predict_rows(encoder, store, rows),
+        predict_rows(encoder, store, rows, batch_size=60),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+def test_many_encoders_in_one_pass_equal_each_alone(small_config):
+    store, Y = chains()
+    job = dict(store=store, Y=Y, tasks=["atoms"], train=np.arange(40), valid=np.arange(40, 60))
+    configs = [replace(small_config, d_h=width) for width in (8, 16, 16)]
+    networks = [fit_network(**job, config=config, seed=seed) for seed, config in enumerate(configs)]
+    for layer in ("readout", "head"):
+        for one, Z in zip(networks, embed_many(networks, store, layer)):
+            np.testing.assert_allclose(Z, one.embed(store, layer), rtol=1e-6, atol=1e-7)
+
+
+INTERRUPTED = """
+import numpy as np
+from fusionbook.graphs import pack_graphs
+from fusionbook.training import TrainConfig, fit_many
+store = pack_graphs(["C" * k + "O" for k in range(1, 31)])
+config = TrainConfig(d_h=16, min_steps=10**6, max_steps=10**6)
+job = dict(store=store, Y=np.arange(30.0)[:, None], tasks=["y"], train=np.arange(20), valid=np.arange(20, 30), config=config)
+print("go", flush=True)
+fit_many([dict(job, seed=k) for k in range(4)], n_jobs=2, progress=False)
+"""
+
+
+def test_an_interrupt_leaves_no_process_behind():
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdout.readline().strip() == b"go"
+    program = psutil.Process(process.pid)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        children = program.children(recursive=True)
+        if sum(child.cpu_times().user > 2 for child in children) == 2:
+            break
+        time.sleep(0.1)
+    os.kill(process.pid, signal.SIGINT)
+    process.wait(60)
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert len(children) >= 2 and alive == []

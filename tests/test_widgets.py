@@ -16,9 +16,10 @@ from plotly.basedatatypes import Undefined
 from fusionbook import widgets
 from fusionbook.core import InputError
 from fusionbook.datasets import load_xtb
+from fusionbook.embeddings import EmbeddingBlocks
 from fusionbook.explain import applicability_domain
-from fusionbook.fusion import HEAD_CONFIG, FusedMultiTask, MultiTask, SingleTask
-from fusionbook.molecules import MoleculeTable, Task, split_molecules
+from fusionbook.fusion import FusedMultiTask, MultiTask, SingleTask, encoders_to_fuse
+from fusionbook.molecules import MoleculeTable, Split, Task, split_molecules
 from fusionbook.training import TrainConfig
 from fusionbook.widgets import (
     ConnectionExplorer,
@@ -32,7 +33,6 @@ from fusionbook.widgets import (
 )
 
 TINY = TrainConfig(d_h=24, head_width=16, min_steps=60, max_steps=60)
-HEAD = replace(HEAD_CONFIG, min_steps=60, max_steps=60)
 HOSTILE = "<img src=x onerror=alert(1)>"
 VIEWS = widgets.VIEWS
 
@@ -45,7 +45,7 @@ def fitted():
     table = replace(table, Y=Y)
     split = split_molecules(table, seed=0)
     single = SingleTask(TINY, n_models=2, n_jobs=1, progress=False).fit(table, split)
-    fused = FusedMultiTask(single, head_config=HEAD).fit(table, split)
+    fused = FusedMultiTask(single).fit(table, split)
     return table, split, {"ST": single, "F-MT": fused}
 
 
@@ -63,7 +63,7 @@ def hostile():
     table = MoleculeTable(source.smiles, source.Y, tasks, extra=extra)
     split = split_molecules(table, seed=0)
     single = SingleTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False).fit(table, split)
-    fused = FusedMultiTask(single, head_config=replace(HEAD, min_steps=20, max_steps=20)).fit(table, split)
+    fused = FusedMultiTask(single).fit(table, split)
     return table, split, {HOSTILE: single, "<b>F</b>": fused}
 
 
@@ -229,6 +229,50 @@ def test_lasso_flows_to_python_and_to_the_other_map(study):
     assert study.selection == ()
 
 
+def test_a_page_that_began_too_early_gets_the_whole_drawing(study):
+    view = EmbeddingExplorer(study)
+    number = view.fitter.stored
+    assert view.canvas._widget_layout["editrevision"] == number == view.canvas.layout.editrevision
+    told = []
+    names = ["_py2js_deleteTraces", "_py2js_addTraces", "_py2js_relayout"]
+    view.canvas.observe(lambda change: change["new"] and told.append((change["name"], change["new"])), names)
+    view.fitter._handle_custom_msg({"traces": 2, "names": ["title", "xaxis"]}, [])
+    kinds = [name for name, _ in told]
+    assert kinds == ["_py2js_relayout", "_py2js_deleteTraces", "_py2js_addTraces", "_py2js_relayout"]
+    assert told[1][1]["delete_inds"] == [0, 1] and len(told[2][1]["trace_data"]) == 6
+    layout = told[3][1]["relayout_data"]
+    assert layout["title"] is None and layout["xaxis"] and layout["editrevision"] == number + 1
+    assert view.fitter.stored == number + 1
+
+
+def test_late_answers_of_the_page_are_left_aside(study):
+    view = EmbeddingExplorer(study)
+    canvas = view.canvas
+    sent = canvas._last_trace_edit_id - 1  # the page answers the last edit; it had drawn other values before
+    canvas._js2py_traceDeltas = {
+        "trace_deltas": [{"uid": canvas.data[0].uid, "x": {"0": 1.0, "1": 2.0}}],
+        "trace_edit_id": sent,
+    }
+    assert len(canvas.data[0].x) == len(canvas.data[0].customdata)
+
+
+def test_cards_and_pairs_open_without_a_mouse(study):
+    levers = LeverageExplorer(study)
+    levers.block.value = "dipole"
+    assert study.block == "dipole" and levers.feature.value == study.feature
+    levers.feature.value = 3 if study.feature != 3 else 4
+    assert f"dipole, feature {levers.feature.value}" in levers.panel.value
+    levers.click_bar("gap")
+    assert levers.block.value == "gap" and levers.feature.value == study.feature
+    spaces = ConnectionExplorer(study)
+    spaces.source.value, spaces.target.value = "gap", "gap"
+    spaces.open_chosen()
+    assert "two different spaces" in spaces.status.value and spaces.pair is None
+    spaces.target.value = "logp"
+    spaces.open_chosen()
+    assert spaces.pair == ("gap", "logp") and "gap → logp" in spaces.panel.value
+
+
 def outlined(canvas):
     """Do what the page does after a lasso: send the line back, with entries that have no value."""
     line = {"type": "path", "opacity": Undefined, "line": {"color": Undefined}, "path": "M0,0L1,1Z"}
@@ -241,7 +285,7 @@ def sent(canvas):
 
     def hear(change):
         content = change["new"]
-        if content:
+        if content and "editrevision" not in (content.get("relayout_data") or ()):
             told.append(content.get("relayout_data") or content.get("restyle_data"))
 
     canvas.observe(hear, ["_py2js_relayout", "_py2js_restyle"])
@@ -358,12 +402,40 @@ def test_saving(study, tmp_path, monkeypatch):
 
 
 def test_more_points_than_can_be_drawn_are_sampled(study, monkeypatch):
-    monkeypatch.setattr(
-        widgets, "shown_rows", lambda n, chosen=(): np.union1d(np.arange(50), np.array(chosen, dtype=int))
-    )
+    monkeypatch.setattr(widgets, "MAX_POINTS", 50)
     study.selection = [100]
     view = EmbeddingExplorer(study)
-    assert len(shown(view)) == 51 and "51 of 120 molecules are drawn" in view.status.value
+    drawn = set(shown(view).tolist())
+    assert len(drawn) == 50 and {100, *study.split.test.tolist()} <= drawn
+    assert "50 of 120 molecules are drawn" in view.status.value
+    hidden = next(row for row in range(120) if row not in drawn)
+    view.how.value = "row"
+    view.find(str(hidden))
+    assert study.selection == (hidden,) and hidden in shown(view)
+
+
+def test_25000_molecules(fitted):
+    table, _, models = fitted
+    table = table.select(np.arange(25_000) % table.n)
+    order = np.random.default_rng(0).permutation(table.n)
+    split = Split(np.sort(order[:20_000]), np.sort(order[20_000:22_500]), np.sort(order[22_500:]))
+    study = Study(table, None, {"F-MT": models["F-MT"]}, background=False)
+    study.split = split
+    Z = np.random.default_rng(1).normal(size=(3, table.n, 8))
+    names = models["F-MT"].embed(["C"]).names
+    blocks = EmbeddingBlocks(dict(zip(names, Z)), table.smiles)
+    study.keep(("embedding", "F-MT", 0), lambda: blocks)
+    view = EmbeddingExplorer(study)
+    drawn = shown(view)
+    assert len(drawn) == len(set(drawn.tolist())) == 20_000 and np.isin(split.test, drawn).all()
+    assert "20,000 of 25,000 molecules are drawn" in view.status.value
+    assert "20,000 of 25,000" in view.figure().layout.meta["description"]
+    outside = np.setdiff1d(np.arange(table.n), drawn)[:3]
+    study.selection = outside
+    assert np.isin(outside, shown(view)).all() and len(shown(view)) == 20_000
+    for trace in view.canvas.data[:2]:
+        chosen = [int(trace.customdata[i]) for i in trace.selectedpoints]
+        assert chosen == [row for row in outside.tolist() if row in set(trace.customdata)]
 
 
 def test_a_block_of_another_view_changes_places(study):
@@ -526,10 +598,10 @@ def test_lab_models_are_those_of_fit(fitted):
     assert run.state == "done", run.message
     single = SingleTask(plan.configured(SingleTask), seed=3, n_jobs=1, progress=False).fit(table, split)
     multi = MultiTask(plan.configured(MultiTask), seed=3, n_jobs=1, progress=False).fit(table, split)
-    fused = FusedMultiTask(single, seed=3).fit(table, split)
+    fused = FusedMultiTask(encoders_to_fuse(single, multi), seed=3).fit(table, split)
     for name, other in (("ST", single), ("MT", multi), ("F-MT", fused)):
         np.testing.assert_array_equal(run.models[name].predict(table), other.predict(table))
-    assert [len(run.histories[name]) for name in ("ST", "MT", "F-MT")] == [3, 1, 3]
+    assert {name: len(frames) for name, frames in run.histories.items()} == {"ST": 3, "MT": 1}
     pd.testing.assert_frame_equal(
         run.histories["ST"][1], single.networks_[0][1].history.to_frame(["dipole"]), check_dtype=False
     )

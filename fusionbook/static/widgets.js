@@ -1,6 +1,10 @@
 // plotly fits a figure to the window only; a box on a notebook page changes its width without the window doing so
 // (a tab is opened, a side bar is closed). This widget shows nothing: it watches its view and passes the change on.
-function render({ el }) {
+// It also sees whether a figure has heard the number of the drawing that the kernel stored last: while plotly's script is loaded
+// nobody listens, and plotly ignores a state that is stored later. Then the kernel is asked to send all of the drawing.
+function render({ model, el }) {
+  const view = () => el.closest(".fb-view");
+  const figures = new Set();
   let width = 0;
   const tell = () => window.dispatchEvent(new Event("resize"));
   const watch = new ResizeObserver((entries) => {
@@ -10,21 +14,38 @@ function render({ el }) {
       tell();
     }
   });
-  const drawn = () => setTimeout(tell, 0);
+  const compare = () => {
+    for (const figure of figures) {
+      if (!figure.layout || !view()?.contains(figure)) {
+        figures.delete(figure);
+      } else if ((figure.layout.editrevision ?? 0) < model.get("stored")) {
+        model.send({ traces: figure.data.length, names: Object.keys(figure.layout) });
+      }
+    }
+  };
+  const later = () => setTimeout(compare, 0);
+  const drawn = (event) => {
+    setTimeout(tell, 0);
+    if (view()?.contains(event.detail.element)) {
+      figures.add(event.detail.element);
+      later();
+    }
+  };
   let tries = 0;
   const start = () => {
-    const view = el.closest(".fb-view");
-    if (view) {
-      watch.observe(view);
+    if (view()) {
+      watch.observe(view());
     } else if (tries++ < 100) {
       setTimeout(start, 50);
     }
   };
   start();
   document.addEventListener("plotlywidget-after-render", drawn);
+  model.on("change:stored", later);
   return () => {
     watch.disconnect();
     document.removeEventListener("plotlywidget-after-render", drawn);
+    model.off("change:stored", later);
   };
 }
 

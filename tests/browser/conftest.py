@@ -486,13 +486,13 @@ class Figure:
             lab.becomes(lambda: self.types()[: len(types)], types)
         self.settle()
 
-    def settle(self, steady=4):
-        """Wait until what is drawn has not changed for `steady` looks, 250 ms apart: plotly listens to the mouse only then."""
+    def settle(self, steady=3):
+        """Wait until what is drawn has not changed for `steady` looks, 150 ms apart: plotly listens to the mouse only then."""
         until = time.monotonic() + PATIENCE / 1000
         last, same = None, 0
         while same < steady:
             assert time.monotonic() < until, "the figure did not come to rest"
-            self.page.wait_for_timeout(250)
+            self.page.wait_for_timeout(150)
             now = self.plot.evaluate(DRAWN)
             same = same + 1 if now is not None and now == last else 0
             last = now

@@ -16,7 +16,7 @@ from fusionbook.molecules import sparsify, split_molecules
 from fusionbook.widgets import Study
 """,
     """
-full = load_xtb().select(range(300)).only(["gap", "dipole", "polarisability", "solvation", "logp"])
+full = load_xtb().select(range(150)).only(["gap", "dipole", "polarisability", "solvation", "logp"])
 table = sparsify(full, 0.8, seed=0)
 study = Study(table, split_molecules(table, seed=0))
 """,
@@ -151,7 +151,7 @@ def test_pointer_and_lasso_on_two_maps(fresh, quiet):
     figure = lab.figure("scattergl")
     for subplot in ("", "2"):
         lab.becomes(
-            lambda subplot=subplot: sorted(one["row"] for one in figure.points(subplot)), list(range(300))
+            lambda subplot=subplot: sorted(one["row"] for one in figure.points(subplot)), list(range(150))
         )
     figure.settle()
 
@@ -311,13 +311,13 @@ def test_the_selection_is_exported(fresh, quiet):
     save = lab.view.get_by_role("button", name="Save CSV", exact=True)
     save.click()
     lab.says("Nothing is selected")
-    lab.python("None", "study.selection = [2, 30, 299]")
+    lab.python("None", "study.selection = [2, 30, 149]")
     lab.says("3 molecules selected")
     save.click()
     lab.says("3 molecules written to selection.csv")
     frame = pd.read_csv(lab.folder / "selection.csv")
-    assert frame["row"].tolist() == [2, 30, 299]
-    assert frame["smiles"].tolist() == lab.python("[study.table.smiles[i] for i in (2, 30, 299)]")
+    assert frame["row"].tolist() == [2, 30, 149]
+    assert frame["smiles"].tolist() == lab.python("[study.table.smiles[i] for i in (2, 30, 149)]")
     assert {"gap (eV)", "gap (eV) by F-MT", "gap (eV) by ST"} <= set(frame.columns)
     lab.view.get_by_role("button", name="Save HTML", exact=True).click()
     lab.says("This view was written to EmbeddingExplorer.html")
@@ -328,6 +328,65 @@ def test_the_selection_is_exported(fresh, quiet):
     with lab.page.expect_download() as download:
         figure.plot.locator('.modebar-btn[data-title^="Download"]').click()
     assert "<svg" in download.value.path().read_text(encoding="utf-8")[:500]
+
+
+# Keyboard and room
+
+
+FOCUSED = """view => {
+  const one = document.activeElement;
+  if (!view.contains(one)) return null;
+  const labels = [...(one.labels || [])].map(label => label.textContent.trim()).filter(Boolean);
+  const told = one.getAttribute('aria-labelledby');
+  const name = one.getAttribute('aria-label') || labels[0] || (told && document.getElementById(told)?.textContent)
+    || one.textContent.trim() || one.title || '';
+  const style = getComputedStyle(one);
+  const seen = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1;
+  return {tag: one.tagName.toLowerCase(), kind: one.type || one.className, name, seen, title: one.title};
+}"""
+
+CONTROLS = """view => [...view.querySelectorAll('select, input, button, .noUi-handle')]
+  .filter(one => one.getClientRects().length && !one.disabled && !one.closest('.js-plotly-plot') && one.type !== 'hidden').length"""
+
+EXPECTED = {
+    "Properties": {"preset", "filter", "gap", "logp", "Save HTML"},
+    "Train": {"split", "seed", "Train", "errors", "steps a network"},
+    "Embeddings": {"model", "map", "beside", "colour", "of", "find by", "this", "paste", "Save CSV"},
+    "Leverage": {"model", "rank k", "CUR rule", "card of", "feature"},
+    "Connections": {"model", "measure", "two spaces", "from", "to", "Open"},
+    "Molecule": {"molecule", "beside", "explain", "of", "From selection"},
+}
+
+
+@pytest.mark.parametrize("title", EXPECTED)
+def test_every_control_is_reached_by_tab(fresh, quiet, title):
+    lab = quiet(fresh)
+    lab.tab(title)
+    lab.figure()
+    first = lab.view.locator("select:visible, input:visible, button:visible").first
+    first.focus()
+    reached = [lab.view.evaluate(FOCUSED)]
+    for _ in range(lab.view.evaluate(CONTROLS) + 10):
+        lab.page.keyboard.press("Tab")
+        focused = lab.view.evaluate(FOCUSED)
+        if focused is None:
+            break
+        reached.append(focused)
+    names = {one["name"] for one in reached}
+    assert len(reached) >= lab.view.evaluate(CONTROLS), reached
+    assert EXPECTED[title] <= names, names
+    assert [one for one in reached if not one["name"]] == []
+    assert [one for one in reached[1:] if not one["seen"]] == []  # the first was not reached by a key
+
+
+def test_the_figure_fills_its_box(fresh, quiet):
+    lab = quiet(fresh)
+    for title in EXPECTED:
+        lab.tab(title)
+        plot = lab.figure().plot
+        widths = "gd => [gd._fullLayout.width, gd.closest('.jupyter-widgets.widget-container').clientWidth]"
+        drawn, room = plot.evaluate(widths)
+        assert 0 <= room - drawn <= 16, (title, drawn, room)
 
 
 # Colours

@@ -3,13 +3,12 @@
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 FITTING = """
-from dataclasses import replace
-from fusionbook.fusion import HEAD_CONFIG, FusedMultiTask, SingleTask
+from fusionbook.fusion import FusedMultiTask, SingleTask
 from fusionbook.training import TrainConfig
 
 config = TrainConfig(d_h=16, head_width=16, min_steps=30, max_steps=30)
 single = SingleTask(config, n_jobs=1, progress=False).fit(table, split)
-fused = FusedMultiTask(single, head_config=replace(HEAD_CONFIG, min_steps=30, max_steps=30)).fit(table, split)
+fused = FusedMultiTask(single).fit(table, split)
 """
 
 LINKED = [
@@ -20,7 +19,7 @@ from fusionbook.datasets import load_xtb
 from fusionbook.molecules import split_molecules
 from fusionbook.widgets import EmbeddingExplorer, Study
 
-table = load_xtb().select(range(150)).only(["gap", "logp"])
+table = load_xtb().select(range(80)).only(["gap", "logp"])
 split = split_molecules(table, seed=0)
 """,
     FITTING,

@@ -1,0 +1,103 @@
+"""What one pass over the table costs, against the size of the table and the number of encoders; and the floor.
+
+ZINC molecules with made-up targets (speed does not depend on them), d_h 300, depth 3, batch 64, float32, as many processes of one
+thread as there are processors. At most 100 steps an encoder are taken, and scaled to the whole pass. The floor is the time of the
+products of matrices that the networks define, at the rate that one thread reaches at these sizes, shared among the processors; a
+ratio above 1 is possible because equal states are computed once. Making the graphs is paid once, whatever the number of encoders.
+
+    python benchmarks/speed_scaling.py --data DATA
+"""
+
+import json
+import os
+import time
+import warnings
+
+import numpy as np
+import torch
+from speed_common import keep, operations, parser, product_rate, row, zinc
+
+from fusionbook.graphs import pack_graphs
+from fusionbook.training import TrainConfig, count_steps, fit_many
+
+BATCH = 64
+STEPS = 100
+
+
+def one_pass(store, n_encoders: int, limit: int) -> tuple[float, float]:
+    """Seconds of one pass of all encoders, scaled from at most `limit` steps each; seconds of the floor."""
+    n = len(store)
+    Y = np.random.default_rng(0).normal(size=(n, n_encoders))
+    valid = np.arange(32)
+    config = TrainConfig(batch_size=BATCH, epochs=1, min_steps=1, evaluations=1, precision="float32")
+    planned = count_steps(n, config)
+    config = TrainConfig(**{**vars(config), "max_steps": min(planned, limit)})
+    common = dict(store=store, train=np.arange(n), valid=valid, config=config)
+    jobs = [dict(common, Y=Y[:, [j]], tasks=[f"y{j}"], seed=j) for j in range(n_encoders)]
+    processes = min(os.cpu_count(), n_encoders)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit_many(jobs, n_jobs=processes, progress=False)
+    seconds = (time.perf_counter() - start) * planned / config.max_steps
+    n_bonds = store.edge_index.shape[1]
+    rate = product_rate(round(BATCH * n_bonds / n), time.process_time)
+    floor = n_encoders * 3 * operations(n_bonds, len(store.atom_type), n) / rate
+    return seconds, floor / processes
+
+
+def picture(rows: list[dict], path) -> None:
+    """Cost and floor against the size of the table, one colour a number of encoders."""
+    import plotly.graph_objects as go
+
+    fig = go.Figure()
+    for colour, t in zip(("#0072b2", "#e69f00", "#009e73"), sorted({one["T"] for one in rows})):
+        own = [one for one in rows if one["T"] == t]
+        x = [one["n"] for one in own]
+        lines = (("ours", "ours", "solid"), ("peer", "floor: all products", "dot"))
+        for key, what, dash in lines:
+            name = f"{t} encoder{'s' * (t > 1)}, {what}"
+            fig.add_scatter(x=x, y=[one[key] for one in own], name=name, line=dict(color=colour, dash=dash))
+    fig.update_layout(
+        template="simple_white",
+        width=760,
+        height=460,
+        title="Seconds of one pass over the table (two processors)",
+    )
+    fig.update_xaxes(type="log", title="molecules")
+    fig.update_yaxes(type="log", title="seconds")
+    fig.write_image(path)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
+    options.add_argument("--encoders", type=int, nargs="+", default=[1, 4, 12])
+    options = options.parse_args()
+    torch.set_num_threads(1)
+    smiles = zinc(options.data, max(options.sizes))
+    one_pass(pack_graphs(smiles[:500]), 2, 5)  # starts the processes
+    rows = []
+    for n in options.sizes:
+        start = time.perf_counter()
+        store = pack_graphs(smiles[:n])
+        graphs = time.perf_counter() - start
+        for t in options.encoders:
+            seconds, floor = one_pass(store, t, STEPS)
+            name = (
+                f"scaling, one pass over {n:,} ZINC molecules, {t} encoder{'s' * (t > 1)}, against the floor"
+            )
+            rows.append(
+                row(name, [seconds], [floor], "s", False)
+                | {"n": n, "T": t, "seconds for graphs": round(graphs, 2)}
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    keep(rows, options.out)
+    try:
+        picture(rows, options.out.with_name("scaling.png"))
+    except (RuntimeError, ValueError, ImportError) as error:
+        print(f"no picture: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""The kernel head: what it computes, which members it mixes, and that fusing helps on a small sparse table."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.kernel_ridge import KernelRidge
+
+from fusionbook import fusion
+from fusionbook.app import hide_labels
+from fusionbook.core import InputError, TrainingWarning
+from fusionbook.datasets import load_xtb
+from fusionbook.fusion import (
+    LENGTHS,
+    PENALTIES,
+    FusedMultiTask,
+    MultiTask,
+    SingleTask,
+    UntrainedEncoders,
+    compare,
+    encoders_to_fuse,
+    fit_kernel_head,
+    stack_weights,
+)
+from fusionbook.molecules import Split, split_molecules
+from fusionbook.training import MatrixInputs, TrainConfig, predict_rows
+
+pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
+
+
+@pytest.fixture(scope="module")
+def single(small_config, table, split):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        return SingleTask(small_config).fit(table, split)
+
+
+@pytest.fixture
+def curve():
+    """A curved target of the first of four columns, measured on 120 of 150 rows."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(150, 4))
+    Y = np.sin(2 * X[:, :1])
+    Y[::5] = np.nan
+    return X, Y, Split(np.arange(100), np.arange(100, 150), np.arange(0))
+
+
+def test_one_kernel_is_scikit_learns_kernel_ridge(curve, monkeypatch):
+    monkeypatch.setattr(fusion, "LENGTHS", (4.0,))
+    X, Y, split = curve
+    head, about, _ = fit_kernel_head(X, Y, split, np.zeros(4, dtype=int), seed=0)
+    assert np.array(about["shares"]).tolist() == [[1.0]]
+    rate = float(head.rates[0, 0])
+    squares = ((X[:100, None] - X[None, :100]) ** 2).sum(axis=2)[np.triu_indices(100, 1)]
+    assert rate == pytest.approx(1 / (2 * 4.0 * np.median(squares)))
+    train = np.flatnonzero(~np.isnan(Y[:100, 0]))
+    bias = float(head.bias[0])
+    known = KernelRidge(alpha=about["penalty"][0][0] * len(train), kernel="rbf", gamma=rate)
+    known.fit(X[train], Y[train] - bias)
+    ours = predict_rows(head, MatrixInputs(X))
+    np.testing.assert_allclose(ours, known.predict(X) + bias, atol=2e-3)
+    assert about["penalty"][0][0] in PENALTIES
+
+
+def test_landmarks_come_close_to_all_labels(curve, monkeypatch):
+    X, Y, split = curve
+    groups = np.zeros(4, dtype=int)
+    exact, _, _ = fit_kernel_head(X, Y, split, groups, seed=0)
+    monkeypatch.setattr(fusion, "LANDMARKS", 40)
+    fewer, _, _ = fit_kernel_head(X, Y, split, groups, seed=0)
+    assert len(exact.landmarks) == 80 and len(fewer.landmarks) == 40
+    truth = np.sin(2 * X[:, :1])
+    errors = [np.abs(predict_rows(head, MatrixInputs(X)) - truth)[100:].mean() for head in (exact, fewer)]
+    assert errors[0] < 0.35 and errors[1] < 2 * errors[0]
+
+
+def test_members_that_know_nothing_of_a_task_get_no_weight(curve):
+    X, Y, split = curve
+    Y = np.column_stack([Y, Y])
+    truth = np.sin(2 * X[:, :1])
+    others = np.full((2, *Y.shape), np.nan)
+    others[0, :, 0] = truth[:, 0]
+    others[1, :, 1] = -truth[:, 0]
+    head, about, shares = fit_kernel_head(X, Y, split, np.zeros(4, dtype=int), seed=0, others=others)
+    assert shares[0, 1] == 0 and shares[1, 0] == 0 and shares[1, 1] < 0.1
+    assert np.argmax(about["shares"][0]) == 3
+    np.testing.assert_allclose(np.array(about["shares"]).sum(axis=1), 1)
+    assert head.weights.shape[0] == len(LENGTHS)
+
+
+def test_stacking_prefers_the_better_and_never_leaves_the_simplex():
+    rng = np.random.default_rng(0)
+    for n in (1, 3, 50):
+        R = rng.normal(size=(6, n)) * np.array([0.1, 1, 1, 1, 1, 5])[:, None]
+        w = stack_weights(R)
+        assert (w >= 0).all() and w.sum() == pytest.approx(1)
+    assert w.argmax() == 0 and w.argmin() == 5
+    R = rng.normal(size=(4, 30))
+    mixed = np.mean((stack_weights(R) @ R) ** 2)
+    assert mixed <= np.mean((R.mean(axis=0)) ** 2) + 1e-12
+
+
+def test_a_mixture_of_own_heads_only_is_the_own_head(single, table, split):
+    fused = FusedMultiTask(single).fit(table, split)
+    head = copy.deepcopy(fused.heads_[0][0])
+    blocks = fused.embed(table)
+    networks = fusion.block_networks(fused.encoders_)
+    others = fusion.own_predictions(networks, "readout")
+    shares = np.eye(3)
+    own = fusion._weigh_own(others, shares, blocks, list(head.tasks), head.mean, head.std)
+    Z = torch.as_tensor(blocks.concatenate())
+    np.testing.assert_allclose(
+        own(Z).detach().numpy() * head.std + head.mean, single.predict(table), rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_mixture_is_told(small_config, single, table, split):
+    multi = MultiTask(small_config).fit(table, split)
+    fused = FusedMultiTask(encoders_to_fuse(single, multi)).fit(table, split)
+    shares = fused.mixture()
+    assert shares.index.tolist() == ["mass", "tpsa", "logP"]
+    assert shares.columns.tolist() == [
+        "learned",
+        "untrained",
+        "both",
+        "head of mass",
+        "head of tpsa",
+        "head of logP",
+        "head of all tasks",
+    ]
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert shares.loc["mass", "head of logP"] == 0
+    names = ["mass", "tpsa", "logP", "all tasks", "untrained 1", "untrained 2", "untrained 3"]
+    assert fused.embed(["CCO"]).names == names
+    with pytest.raises(InputError, match="kernel"):
+        FusedMultiTask(single, head="ridge").fit(table, split).mixture()
+    alone = FusedMultiTask(UntrainedEncoders(2, small_config)).fit(table, split).mixture()
+    assert alone.columns.tolist() == ["untrained"]
+
+
+def test_encoders_with_one_member_stand_in_every_member(small_config, table, split):
+    double = SingleTask(small_config, n_models=2).fit(table, split)
+    lone = MultiTask(small_config).fit(table, split)
+    fused = FusedMultiTask([double, lone]).fit(table, split)
+    assert len(fused.heads_) == 2
+    first, second = (fused.embed(["CCO"], member=member) for member in (0, 1))
+    assert (first["all tasks"] == second["all tasks"]).all() and (first["mass"] != second["mass"]).any()
+    assert fused.predict(["CCO"], spread=True).notna().all(axis=None)
+    triple = SingleTask(small_config, n_models=3).fit(table, split)
+    with pytest.raises(InputError, match="2 and 3 ensemble members"):
+        FusedMultiTask([double, triple]).fit(table, split)
+
+
+def test_fusing_helps_on_a_sparse_table():
+    """The order that the project stands for, on a small fixed study: F-MT errs less than ST and than MT."""
+    full = load_xtb().only(["gap", "homo", "logp", "rg", "polarisability", "q_max"])
+    full = full.select(np.sort(np.random.default_rng(0).permutation(full.n)[:700]))
+    shares = [0.1, 0.2, 0.3, 0.4, 0.3, 0.2]
+    table, split = hide_labels(
+        full, shares, seed=0, split=lambda thin: split_molecules(thin, fractions=(0.6, 0.2, 0.2), seed=0)
+    )
+    short = TrainConfig(d_h=64, head_width=64, min_steps=500, max_steps=500)
+    long = TrainConfig(d_h=64, head_width=64, batch_size=16, rate_peak=2e-3, min_steps=2500, max_steps=2500)
+    single, multi = SingleTask(short, n_jobs=1).fit(table, split), MultiTask(long, n_jobs=1).fit(table, split)
+    fused = FusedMultiTask(encoders_to_fuse(single, multi)).fit(table, split)
+    frame = compare({"ST": single, "MT": multi, "F-MT": fused}, table, split)
+    means = frame.groupby("model")["MAE / sd"].mean()
+    assert means["F-MT"] < 0.97 * means["MT"] and means["F-MT"] < 0.97 * means["ST"]
