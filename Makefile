@@ -2,23 +2,25 @@
 # make test         everything that must hold: export is a no-op, ruff, pytest, the browser suite, nbdev-test
 # make browser      only the browser suite: clicks through the views in a real JupyterLab (skipped without Chromium)
 # make lab          JupyterLab on the start page: the tutorials, and the dashboard in one cell
-# make benchmark    times and memory of featurisation, leverage and CUR, connections, widgets
+# make benchmark    speed and memory against Chemprop as one table of ratios: DATA=folder CHEMPROP=its python
+# make benchmark-analysis   times and memory of leverage and CUR, connections, widgets
 # Each makes .venv first if there is none; make env makes only that.
 
 PYTHON ?= python3
 CHEMPROP ?= # python of an environment with chemprop 2.3.1, for the ratios of make benchmark
+DATA ?= $(firstword $(wildcard data ../shared/data))# folder with qm9_complete.csv.gz and zinc250k.csv.gz
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env quickstart test browser lab benchmark readme clean
+.PHONY: env quickstart test browser lab benchmark benchmark-analysis readme clean
 
 env: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,app,dev,xtb]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,app,dev,xtb,cluster]"
 	touch $(READY)
 
 quickstart: $(READY)
@@ -38,7 +40,15 @@ lab: $(READY)
 	$(BIN)/fusionbook lab
 
 benchmark: $(READY)
-	$(BIN)/python benchmarks/speed_featurisation.py --chemprop-python "$(CHEMPROP)"
+	test -n "$(DATA)" || { echo "make benchmark DATA=folder [CHEMPROP=python of its environment]; see benchmarks/README.md"; exit 1; }
+	$(BIN)/python benchmarks/speed_featurisation.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
+	$(BIN)/python benchmarks/speed_training.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
+	$(BIN)/python benchmarks/speed_embedding.py --data $(DATA) --chemprop-python "$(CHEMPROP)" --repeats 3
+	$(BIN)/python benchmarks/speed_scaling.py --data $(DATA)
+	$(BIN)/python benchmarks/speed_accuracy.py --data $(DATA) --chemprop-python "$(CHEMPROP)" --repeats 3
+	$(BIN)/python benchmarks/speed_common.py
+
+benchmark-analysis: $(READY)
 	$(BIN)/python benchmarks/speed_cur.py
 	$(BIN)/python benchmarks/speed_connections.py
 	$(BIN)/python benchmarks/speed_widgets.py

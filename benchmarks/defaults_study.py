@@ -1,4 +1,4 @@
-"""Choose the defaults of FusedMultiTask on rows that nothing else uses.
+"""Compare linear and network heads, scalings, reductions and out-of-fold embeddings on rows that nothing else uses.
 
 A sample of the bundled table is split by molecule into train (70 %), valid (10 %), study (10 %) and test (10 %), and
 labels are hidden. Everything is trained on train and stopped or penalised on valid; the numbers are errors on *study*
@@ -57,7 +57,7 @@ HEADS = {
     "F-MT network, weight decay 1, CUR 300": dict(
         head="mlp", reduce="cur", n_components=300, head_config=replace(HEAD_CONFIG, weight_decay=1.0)
     ),
-    "F-MT network, weight decay 1, CUR 300, three heads (default)": dict(
+    "F-MT network, weight decay 1, CUR 300, three heads": dict(
         head="mlp", reduce="cur", n_components=300, n_heads=3
     ),
     "F-MT network, weight decay 1, three heads": dict(head="mlp", n_heads=3),

@@ -6,7 +6,7 @@
 __all__ = ['InputError', 'ModelFileError', 'RowsWarning', 'TrainingWarning', 'unknown_name', 'check_choice', 'check_number',
            'check_shape', 'assert_array', 'spawn_seeds', 'progress_bar', 'parallel', 'on_cluster']
 
-# %% ../nbs/00_core.ipynb #fe481533
+# %% ../nbs/00_core.ipynb #5f3562f5
 import difflib
 import functools
 import multiprocessing
@@ -22,7 +22,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.parallel import get_active_backend
 from tqdm.auto import tqdm
 
-# %% ../nbs/00_core.ipynb #95067013
+# %% ../nbs/00_core.ipynb #f39f759e
 class InputError(ValueError):
     """Something the caller handed over cannot be used; the message says where, what was wanted, and the remedy."""
 
@@ -38,7 +38,7 @@ class RowsWarning(UserWarning):
 class TrainingWarning(UserWarning):
     """A training ended in a state that deserves a second look, for instance before it had converged."""
 
-# %% ../nbs/00_core.ipynb #72f6c890
+# %% ../nbs/00_core.ipynb #b7db0b20
 def unknown_name(
     kind: str,  # what the name stands for, e.g. "column"
     name: str,  # the name that was not found
@@ -56,7 +56,7 @@ def unknown_name(
     more = f" and {len(choices) - 12} more" if len(choices) > 12 else ""
     return InputError(f"There is no {kind} {name!r}.{hint} Available: {shown or 'none'}{more}.")
 
-# %% ../nbs/00_core.ipynb #064d939f
+# %% ../nbs/00_core.ipynb #6e9bad0e
 def check_choice(
     parameter: str,  # the parameter's name, for the message
     value: object,  # what the caller gave
@@ -94,7 +94,7 @@ def check_number(
         wanted = "a whole number" if integer else "a number"
         raise InputError(f"`{parameter}` must be {wanted} from {low} to {high}; got {value!r}.")
 
-# %% ../nbs/00_core.ipynb #a68fc5ae
+# %% ../nbs/00_core.ipynb #688915c8
 def check_shape(
     name: str,  # the array's name, for the message
     array: np.ndarray,  # NumPy array or torch tensor
@@ -113,7 +113,7 @@ def check_shape(
         wanted = ", ".join("any" if size is None else str(size) for size in shape) + "," * (len(shape) == 1)
         raise InputError(f"`{name}` must have shape ({wanted}); got {got}.")
 
-# %% ../nbs/00_core.ipynb #3339c25a
+# %% ../nbs/00_core.ipynb #37ce5eb9
 def assert_array(
     actual: np.ndarray,  # what the code gave
     expected: np.ndarray,  # what was wanted, same shape
@@ -133,7 +133,7 @@ def assert_array(
         raise AssertionError(f"shapes differ: {actual.shape} and {expected.shape}")
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
-# %% ../nbs/00_core.ipynb #1e416cba
+# %% ../nbs/00_core.ipynb #8b97eeed
 def spawn_seeds(
     seed: int,  # the study's seed, 0 or more
     n: int,  # how many children
@@ -149,7 +149,7 @@ def spawn_seeds(
     children = np.random.SeedSequence(int(seed)).spawn(n)
     return [int(child.generate_state(1)[0] >> 1) for child in children]
 
-# %% ../nbs/00_core.ipynb #a7f5b178
+# %% ../nbs/00_core.ipynb #c479e22c
 def progress_bar(
     total: int,  # number of steps
     description: str,  # what is being done
@@ -161,7 +161,7 @@ def progress_bar(
         show = "ipykernel" in sys.modules or sys.stderr.isatty()
     return tqdm(total=total, desc=description, disable=not show, unit=unit, leave=False)
 
-# %% ../nbs/00_core.ipynb #a6ef2005
+# %% ../nbs/00_core.ipynb #96c3f14b
 def parallel(
     n_jobs: int,  # processes
     **options,  # to joblib.Parallel
@@ -174,7 +174,7 @@ def parallel(
 
 def on_cluster() -> bool:
     """Whether the caller has chosen workers that may be other machines: `with joblib.parallel_config(backend="dask")`."""
-    return not type(get_active_backend()[0]).__module__.startswith("joblib.")
+    return type(get_active_backend()[0]).__module__ != "joblib._parallel_backends"  # where those of one machine are
 
 
 @functools.cache

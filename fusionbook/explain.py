@@ -9,7 +9,7 @@ __all__ = ['NEGATIVE', 'POSITIVE', 'SIZE', 'COUNTS', 'HALOGENS', 'atom_shares', 
            'nearest_training', 'IntervalWarning', 'conformal_quantile', 'binomial_interval', 'Intervals',
            'fit_intervals']
 
-# %% ../nbs/10_explain.ipynb #1c582091
+# %% ../nbs/10_explain.ipynb #de1ca18f
 import copy
 import html
 import math
@@ -34,7 +34,7 @@ from rdkit.Chem.Draw import rdMolDraw2D
 from sklearn.exceptions import NotFittedError
 from torch import nn
 
-# %% ../nbs/10_explain.ipynb #5480325f
+# %% ../nbs/10_explain.ipynb #3b9e8fbe
 from .core import InputError
 from .core import check_number
 from .core import check_shape
@@ -61,7 +61,7 @@ from .molecules import parse_smiles
 from .training import TrainedNetwork
 from .training import predict_rows
 
-# %% ../nbs/10_explain.ipynb #db44ba97
+# %% ../nbs/10_explain.ipynb #17914710
 def atom_shares(
     atoms: np.ndarray,  # (n_atoms, d) atom states of one molecule
     readout: str,  # "mean", "sum" or "norm"
@@ -97,7 +97,7 @@ def split_atoms(
             out.append(shares)
     return out
 
-# %% ../nbs/10_explain.ipynb #686ff161
+# %% ../nbs/10_explain.ipynb #24ad42d2
 def _loaded(trained, state=None):
     """Load a network's state (None: the one that embeds) and return the network, ready to be read."""
     number = trained.state_of[-1] if state is None else state
@@ -132,7 +132,7 @@ def _check_split(shares, z, encoder):
     if gap > 1e-4 * max(np.abs(z).max(), np.abs(shares).max(), 1e-12):
         raise InputError(f"the atom states of {type(encoder).__name__} do not add up to its embedding (gap {gap:.3g}).")
 
-# %% ../nbs/10_explain.ipynb #a0fb518c
+# %% ../nbs/10_explain.ipynb #fac6fe88
 NEGATIVE = (0.25, 0.56, 0.86)  # blue; with the orange below it stays distinct for colour-blind readers
 POSITIVE = (0.93, 0.52, 0.13)  # orange
 
@@ -177,7 +177,7 @@ def atoms_svg(
         parts.append(_legend(limit, unit, width, height))
     return _card(parts, title or smiles, _atoms_in_words(mol, values, unit), width, height)
 
-# %% ../nbs/10_explain.ipynb #1030bbac
+# %% ../nbs/10_explain.ipynb #c3685698
 def _checked_drawing(smiles, values, width, height):
     for name, size in (("width", width), ("height", height)):
         check_number(name, size, 160, 5000)
@@ -222,7 +222,7 @@ def _atoms_in_words(mol, values, unit):
     named = ", ".join(f"{mol.GetAtomWithIdx(int(i)).GetSymbol()}{i} {values[i]:+.3g}" for i in order)
     return f"Contributions of the {mol.GetNumAtoms()} heavy atoms; the largest: {named}{' ' + unit if unit else ''}."
 
-# %% ../nbs/10_explain.ipynb #3202f500
+# %% ../nbs/10_explain.ipynb #239fb5c2
 def _molecule_group(mol, values, limit, width, height, numbers):
     """RDKit's drawing without its outer element; each coloured disc carries its number as a tooltip."""
     mol = Chem.Mol(mol)
@@ -260,7 +260,7 @@ def _drawer(width, height):
     options.fixedBondLength = 45
     return drawer
 
-# %% ../nbs/10_explain.ipynb #4c696a14
+# %% ../nbs/10_explain.ipynb #67c62d5a
 def _legend(limit, unit, width, height):
     """A colour bar from -limit to +limit with its numbers and unit."""
     if limit == 0:
@@ -281,7 +281,7 @@ def _legend(limit, unit, width, height):
         parts.append(_text(x, height - 12, _shortened(number + ending, width / 2), 11, anchor))
     return "".join(parts)
 
-# %% ../nbs/10_explain.ipynb #6f6e9410
+# %% ../nbs/10_explain.ipynb #62a762c6
 def path_gradient(
     f: Callable[[torch.Tensor], torch.Tensor],  # (m, d) float64 -> (m,)
     start: np.ndarray,  # (d,)
@@ -324,7 +324,7 @@ def _gradient_at(f, start, way, shares):
     Z = (start + shares[:, None] * way).requires_grad_()
     return torch.autograd.grad(f(Z).sum(), Z)[0]
 
-# %% ../nbs/10_explain.ipynb #a9e35a07
+# %% ../nbs/10_explain.ipynb #bcf7211a
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """One prediction taken apart: `baseline` plus the contributions of all blocks is the `prediction`; original units."""
@@ -372,7 +372,7 @@ class Explanation:
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(self.sentence)}</p>{'' if self.atoms is None else self.svg()}"
 
-# %% ../nbs/10_explain.ipynb #6d6a3ec0
+# %% ../nbs/10_explain.ipynb #03ada096
 def _with_unit(value, unit, sign=""):
     return f"{value:{sign}.4g}{' ' + unit if unit else ''}"
 
@@ -397,7 +397,7 @@ def _explanation_svg(one, width, height, numbers):
         one.smiles, one.atoms, unit=one.unit, title=title, width=width, height=height, numbers=numbers
     )
 
-# %% ../nbs/10_explain.ipynb #23a5de71
+# %% ../nbs/10_explain.ipynb #843393f4
 @dataclass(frozen=True, eq=False)
 class _Member:
     """What one ensemble member's prediction of one task depends on: d columns of some blocks."""
@@ -441,7 +441,7 @@ def _network_member(trained, j, store, background):
     own = np.arange(len(z))
     return _Member(f, z, start, names, np.zeros(len(z), dtype=int), own, shares, note)
 
-# %% ../nbs/10_explain.ipynb #f2a9b9fd
+# %% ../nbs/10_explain.ipynb #9cfabb79
 def _head_function(head: FusedHead, j: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """The head as a differentiable function of the columns that `_read_columns` names: (m, d) -> (m,), original units."""
     module = copy.deepcopy(head.module).double().eval()
@@ -460,7 +460,7 @@ def _head_function(head: FusedHead, j: int) -> Callable[[torch.Tensor], torch.Te
 
     return f
 
-# %% ../nbs/10_explain.ipynb #0bde419b
+# %% ../nbs/10_explain.ipynb #1c80bc9b
 def _read_columns(head):
     """Columns of the fused embedding that a head reads, and their training means; the encoders' own heads read all."""
     if head.own is None:
@@ -497,7 +497,7 @@ def _block_networks(model, member):
     """Block name -> the network that makes it."""
     return block_networks(model.encoders_ if isinstance(model, FusedParts) else [model], member)
 
-# %% ../nbs/10_explain.ipynb #91187982
+# %% ../nbs/10_explain.ipynb #47898ebb
 def explain(
     model: PropertyModel,  # fitted FusedMultiTask, SingleTask or MultiTask
     molecule: str,  # one SMILES
@@ -510,7 +510,7 @@ def explain(
 
     Without `background` the baseline of a fused model is its mean training embedding; `SingleTask` and `MultiTask` do not
     store one, so theirs is the empty embedding (all zeros). Ensemble members are averaged. Exact for a linear head;
-    integrated gradients, complete to `tolerance`, for a network head.
+    integrated gradients, complete to `tolerance`, for a network or kernel head.
 
     Raises
     ------
@@ -540,7 +540,7 @@ def explain(
     features = features.loc[order].reset_index(drop=True)
     return Explanation(task, unit, text, **sums, baseline_is=words, features=features, atom_blocks=atoms, note=note)
 
-# %% ../nbs/10_explain.ipynb #8aa10967
+# %% ../nbs/10_explain.ipynb #d959f719
 def _attribute(member, number, n_members, tolerance):
     """Contributions of one ensemble member, each divided by the number of members."""
     slope = path_gradient(member.f, member.start, member.z, tolerance) / n_members
@@ -587,7 +587,7 @@ def _member(model, m, task, store, background):
 def _n_members(model):
     return len(model.heads_ if isinstance(model, FusedParts) else model.networks_)
 
-# %% ../nbs/10_explain.ipynb #06c37d51
+# %% ../nbs/10_explain.ipynb #ac40c607
 def _check_model(model, verb):
     """Refuse models without encoders and models that are not fitted."""
     if not isinstance(model, (EncoderModel, FusedParts)):
@@ -637,7 +637,7 @@ def _one_task(model, task):
         raise unknown_name("task", task, names)
     return task
 
-# %% ../nbs/10_explain.ipynb #47e93a8f
+# %% ../nbs/10_explain.ipynb #0ef175c2
 SIZE = ("heavy atoms", "molecular weight")
 COUNTS = (
     "rings", "aromatic rings", "aromatic atoms", "double and triple bonds", "rotatable bonds", "heteroatoms",
@@ -645,7 +645,7 @@ COUNTS = (
 )  # fmt: skip
 HALOGENS = (9, 17, 35, 53)
 
-# %% ../nbs/10_explain.ipynb #88a7ea19
+# %% ../nbs/10_explain.ipynb #9ab38c6d
 @lru_cache(maxsize=100_000)
 def _descriptors(canonical):
     mol = Chem.MolFromSmiles(canonical)
@@ -669,7 +669,7 @@ def _descriptors(canonical):
         "H-bond acceptors": rdMolDescriptors.CalcNumHBA(mol),
     }
 
-# %% ../nbs/10_explain.ipynb #979e79d3
+# %% ../nbs/10_explain.ipynb #68d50fa1
 def simple_descriptors(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> pd.DataFrame:  # (n, 16)
@@ -694,7 +694,7 @@ def _described(smiles):
         canonical.append(Chem.MolToSmiles(mol))
     return pd.DataFrame([_descriptors(text) for text in canonical]).astype(float)
 
-# %% ../nbs/10_explain.ipynb #ab527df3
+# %% ../nbs/10_explain.ipynb #bc1ba55d
 def correlate(
     values: np.ndarray,  # (n,) the column
     frame: pd.DataFrame,  # (n, m) what it is compared with, NaN = unmeasured
@@ -734,7 +734,7 @@ def _fisher(r, n):
     middle = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12))
     return tuple(float(v) for v in np.tanh([middle - 1.96 / np.sqrt(n - 3), middle + 1.96 / np.sqrt(n - 3)]))
 
-# %% ../nbs/10_explain.ipynb #1db98887
+# %% ../nbs/10_explain.ipynb #1c57091e
 @dataclass(frozen=True, eq=False)
 class FeatureCard:
     """One learned feature: the molecules that drive it, the atoms responsible, and what it correlates with."""
@@ -776,7 +776,7 @@ def _card_svgs(card, width, height):
         out.append(atoms_svg(smiles, one, limit=limit, title=title, width=width, height=height, numbers=False))
     return out
 
-# %% ../nbs/10_explain.ipynb #295dec36
+# %% ../nbs/10_explain.ipynb #737fda60
 def feature_card(
     model: PropertyModel | EmbeddingBlocks,  # fitted model with encoders; or blocks, which give no atoms
     column: int | tuple[str, int],  # number in the fused matrix, or (block, number inside the block)
@@ -811,7 +811,7 @@ def feature_card(
     verdict = _verdict(values, found, limit, min_labels)
     return FeatureCard(block, feature, number, member, values, rows, frame, atoms, found, verdict, note)
 
-# %% ../nbs/10_explain.ipynb #67c98bfa
+# %% ../nbs/10_explain.ipynb #624be135
 def _check_card(n_molecules, max_similarity, limit, min_labels):
     check_number("n_molecules", n_molecules, 1, 1000, integer=True)
     check_number("max_similarity", max_similarity, 0, 1)
@@ -845,7 +845,7 @@ def _matched_rows(blocks, table):
         raise InputError(f"{len(missing)} of {table.n} molecules are missing from the blocks; first: {missing[0]!r}.")
     return blocks.take([place[text] for text in table.smiles])
 
-# %% ../nbs/10_explain.ipynb #53220f31
+# %% ../nbs/10_explain.ipynb #edd2283e
 def _find_column(widths, column):
     """Block name, number inside the block, number in the fused matrix; `widths` maps each block to its width."""
     names = list(widths)
@@ -862,7 +862,7 @@ def _find_column(widths, column):
     number = int(np.searchsorted(first, column, side="right") - 1)
     return names[number], int(column - first[number]), int(column)
 
-# %% ../nbs/10_explain.ipynb #98cd2742
+# %% ../nbs/10_explain.ipynb #f2303e76
 def _extremes(values, table, n_molecules, max_similarity):
     """The highest, then the lowest molecules, none twice and none too similar to one already chosen at that end."""
     prints = fingerprints(table.smiles) if max_similarity < 1 else None
@@ -903,7 +903,7 @@ def fingerprints(
     """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity; remembered, so not to be edited."""
     return [_fingerprint(str(text)) for text in smiles]
 
-# %% ../nbs/10_explain.ipynb #2b03d3a7
+# %% ../nbs/10_explain.ipynb #dff9cf84
 def _feature_atoms(model, block, feature, smiles, member):
     """Split one column over the atoms of each molecule shown; None and the reason where that is impossible."""
     if isinstance(model, EmbeddingBlocks):
@@ -926,7 +926,7 @@ def _correlations(values, table):
     order = frame["pearson"].abs().sort_values(ascending=False, kind="stable", na_position="last").index
     return frame.loc[order].reset_index(drop=True)
 
-# %% ../nbs/10_explain.ipynb #706aa9db
+# %% ../nbs/10_explain.ipynb #197b989a
 def _verdict(values, found, limit, min_labels):
     """One sentence: what the feature mostly is, by the rule stated in `feature_card`."""
     zeros = (values == 0).mean()
@@ -950,7 +950,7 @@ def _verdict(values, found, limit, min_labels):
     )
     return f"This feature follows the property {best['what']} ({said}{beside}).{often}"
 
-# %% ../nbs/10_explain.ipynb #0f4295b9
+# %% ../nbs/10_explain.ipynb #875dd864
 @dataclass(frozen=True, eq=False)
 class LeverageSpace:
     """The k main directions of a training matrix, and how far new rows lie from its centre along them."""
@@ -978,7 +978,7 @@ class LeverageSpace:
         seen = np.sum((X @ self.directions) ** 2, axis=1)
         return np.clip(1 - seen / np.maximum(total, 1e-300), 0, 1)
 
-# %% ../nbs/10_explain.ipynb #66b681ca
+# %% ../nbs/10_explain.ipynb #498bed35
 def fit_leverage(
     X: np.ndarray,  # (n, d) training rows, centred
     k: int | None = None,  # directions; None: 99 % of the variance, at most one for ten rows
@@ -1009,7 +1009,7 @@ def fit_leverage(
         raise InputError(f"`k` = {k}: directions {k} and {k + 1} are equally long, so they are not unique. Take {nearest}.")
     return LeverageSpace(Vt[:k].T, S[:k], len(X))
 
-# %% ../nbs/10_explain.ipynb #e0211bab
+# %% ../nbs/10_explain.ipynb #244825fc
 def training_space(
     blocks: EmbeddingBlocks,  # training molecules
     k: int | None = None,  # directions; None: see `fit_leverage`
@@ -1023,7 +1023,7 @@ def training_space(
 
     return scale, fit_leverage(scaler.transform(Z), k)
 
-# %% ../nbs/10_explain.ipynb #6db66505
+# %% ../nbs/10_explain.ipynb #f1e7ab70
 def applicability_domain(
     model: PropertyModel,  # fitted model with encoders
     table: MoleculeTable,  # the table it was fitted with
@@ -1066,7 +1066,7 @@ def applicability_domain(
     frame.attrs = {"k": space.k, "n": space.n}
     return frame
 
-# %% ../nbs/10_explain.ipynb #bba1ab23
+# %% ../nbs/10_explain.ipynb #2cc52f86
 def _read_molecules(molecules):
     """Read molecules in any form: the table, the input row of each, the number of input rows."""
     table = as_table(_listed(molecules))
@@ -1105,7 +1105,7 @@ def _texts(texts, places, n, molecules=None):
 def _names(model):
     return [task.name for task in model.tasks_]
 
-# %% ../nbs/10_explain.ipynb #ee0d0c42
+# %% ../nbs/10_explain.ipynb #6c8fe714
 def nearest_training(
     smiles: Sequence[str],  # m SMILES that parse
     training: Sequence[str],  # n SMILES that parse, at least one
@@ -1120,7 +1120,7 @@ def nearest_training(
         nearest.append(training[best])
     return np.array(similarity, dtype=np.float64), nearest
 
-# %% ../nbs/10_explain.ipynb #b9df19d8
+# %% ../nbs/10_explain.ipynb #b9e2bcf1
 class IntervalWarning(UserWarning):
     """A property has too few labels for intervals of the wanted level; its half-width is infinite."""
 
@@ -1159,7 +1159,7 @@ def binomial_interval(
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
-# %% ../nbs/10_explain.ipynb #5f805ea2
+# %% ../nbs/10_explain.ipynb #25c59702
 @dataclass(frozen=True, eq=False)
 class Intervals:
     """Prediction intervals of one model, one half-width a property, calibrated on set-aside labels."""
@@ -1198,7 +1198,7 @@ class Intervals:
         finite = int(np.isfinite(self.half_width).sum())
         return f"Intervals({self.level:.0%}, {finite} of {len(self.half_width)} tasks with finite half-width)"
 
-# %% ../nbs/10_explain.ipynb #94f9847d
+# %% ../nbs/10_explain.ipynb #16b9e346
 def fit_intervals(
     model: PropertyModel,  # fitted
     table: MoleculeTable,  # the table it was fitted with
@@ -1242,7 +1242,7 @@ def fit_intervals(
     _warn_infinite(made)
     return made
 
-# %% ../nbs/10_explain.ipynb #3ec74e97
+# %% ../nbs/10_explain.ipynb #b193a1c9
 def _spread(given, task, floor, scaled):
     """What errors are measured in: 1, or the ensemble's spread but not less than the floor."""
     if not scaled:
@@ -1280,7 +1280,7 @@ def _warn_infinite(made):
             stacklevel=3,
         )
 
-# %% ../nbs/10_explain.ipynb #7131b6c4
+# %% ../nbs/10_explain.ipynb #741f6ce0
 def _interval_frame(made, molecules, on_error):
     given = made.model.predict(molecules, spread=made.scaled, on_error=on_error)
     columns = {}
