@@ -122,15 +122,16 @@ def speed_rows(options, folder: Path, smiles: list[str]) -> list[dict]:
     files = [
         write(folder, name, smiles[:n]) for name, n in (("few", few), ("fewest", few // 10), ("all", many))
     ]
-    own_rates, peer_rates = [], []
+    rates = {name: ([], []) for name in ("wall", "processor")}
     for _ in range(options.repeats):
-        (short, _), (long, _) = (timed(peer(python, folder, file)) for file in (files[1], files[0]))
-        peer_rates.append((few - few // 10) / (long - short))
-        seconds, _ = timed(ours(folder, files[2]))
-        own_rates.append(many / seconds)
-        print(f"embedding: Chemprop {short:.1f} s and {long:.1f} s, ours {seconds:.1f} s", flush=True)
+        short, long = (timed(peer(python, folder, file)) for file in (files[1], files[0]))
+        own = timed(ours(folder, files[2]))
+        print(f"embedding: Chemprop {short} s and {long} s, ours {own} s", flush=True)
+        for (mine, theirs), one, less, more in zip(rates.values(), own, short, long):
+            mine.append(many / one)
+            theirs.append((few - few // 10) / (more - less))
     name = f"embedding {many:,} ZINC SMILES, text to numbers, start-up included (Chemprop: {few:,}, start-up excluded)"
-    return [row(name, own_rates, peer_rates, "molecules/s", True)]
+    return [row(f"{name}, {kind}", *both, f"molecules/s ({kind} time)", True) for kind, both in rates.items()]
 
 
 def memory_rows(options, folder: Path, smiles: list[str]) -> list[dict]:

@@ -9,7 +9,7 @@ __all__ = ['PRECISIONS', 'Report', 'ATOMS_AT_A_TIME', 'ROWS_AT_A_TIME', 'FORMAT'
            'TrainedNetwork', 'embed_many', 'build_network', 'target_scale', 'fit_network', 'choose_jobs', 'fit_many',
            'write_model', 'read_model', 'pack_network', 'unpack_network']
 
-# %% ../nbs/05_training.ipynb #99a5f9f1
+# %% ../nbs/05_training.ipynb #4c141cb0
 import copy
 import hashlib
 import json
@@ -29,7 +29,7 @@ from dataclasses import fields
 from dataclasses import replace
 from pathlib import Path
 
-# %% ../nbs/05_training.ipynb #ee791794
+# %% ../nbs/05_training.ipynb #0b14a170
 import joblib
 import numpy as np
 import pandas as pd
@@ -57,7 +57,7 @@ from .dmpnn import embedding_width
 from .graphs import GraphStore
 from .graphs import send
 
-# %% ../nbs/05_training.ipynb #15e0a371
+# %% ../nbs/05_training.ipynb #1f566710
 def masked_loss(
     Y_hat: torch.Tensor,  # (b, t) predictions on the standardised scale
     Y: torch.Tensor,  # (b, t) targets on the standardised scale, NaN = unmeasured
@@ -80,7 +80,7 @@ def label_weights(
     """Weigh each label by 1 / (t * labels of its task), so that every task counts the same. Returns shape (t,)."""
     return 1 / (Y.shape[1] * np.maximum((~np.isnan(Y)).sum(axis=0), 1))
 
-# %% ../nbs/05_training.ipynb #7e4b88db
+# %% ../nbs/05_training.ipynb #229ad9d8
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -108,7 +108,7 @@ def choose_device(
         raise InputError(f'There is no device {name!r} here; device="auto" takes a GPU where there is one.')
     return device
 
-# %% ../nbs/05_training.ipynb #af7c7893
+# %% ../nbs/05_training.ipynb #dda05e8e
 def _check_config(config):
     for name in ("d_h", "depth", "head_width", "batch_size", "epochs", "max_steps", "evaluations", "patience"):
         check_number(name, getattr(config, name), 1, integer=True)
@@ -123,7 +123,7 @@ def _check_config(config):
     check_choice("precision", config.precision, PRECISIONS)
     choose_device(config.device, missing="cpu")
 
-# %% ../nbs/05_training.ipynb #7482b3c8
+# %% ../nbs/05_training.ipynb #047b099b
 @dataclass(frozen=True)
 class TrainConfig:
     """How an encoder and its head are built and trained; frozen and checked.
@@ -162,7 +162,7 @@ class TrainConfig:
     def __post_init__(self):
         _check_config(self)
 
-# %% ../nbs/05_training.ipynb #971214e6
+# %% ../nbs/05_training.ipynb #5838a120
 def count_steps(
     n_train: int,  # training rows
     config: TrainConfig,  # gives batch size, epochs and limits
@@ -189,7 +189,7 @@ def learning_rate(
     share = (step - warm) / max(steps - 1 - warm, 1)
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
-# %% ../nbs/05_training.ipynb #49871d02
+# %% ../nbs/05_training.ipynb #0512e68c
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -219,7 +219,7 @@ class History:
         before = self.valid_loss[:-recent].min(axis=0)
         return (self.best_step == self.step[-1]) & (self.valid_loss[-1] < 0.99 * before)
 
-# %% ../nbs/05_training.ipynb #a21930a6
+# %% ../nbs/05_training.ipynb #06e3d62f
 @dataclass(frozen=True)
 class Progress:
     """Where a training stands; losses are unitless, on the standardised scale, and there only in validation rounds."""
@@ -246,7 +246,7 @@ def report_about(
         return None
     return lambda told: report(replace(told, tasks=tuple(tasks), what=what))
 
-# %% ../nbs/05_training.ipynb #5afbd0b3
+# %% ../nbs/05_training.ipynb #48d25400
 class MatrixInputs:
     """Rows of a matrix as inputs for the loop: `batch(rows)` returns shape (b, d)."""
 
@@ -266,7 +266,7 @@ class MatrixInputs:
         """Take some rows: shape (b, d)."""
         return self.Z[send([torch.as_tensor(rows)], self.Z.device)[0]]
 
-# %% ../nbs/05_training.ipynb #7bbff269
+# %% ../nbs/05_training.ipynb #c937d6a1
 ATOMS_AT_A_TIME = 16_384
 ROWS_AT_A_TIME = 4096
 
@@ -298,7 +298,7 @@ def predict_rows(
         parts = [module(inputs.batch(part)).cpu() for part in cut_rows(inputs, rows, batch_size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/05_training.ipynb #ee93327a
+# %% ../nbs/05_training.ipynb #8dc6116f
 class _Keeper:
     """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
 
@@ -336,13 +336,13 @@ class _Shuffled:
         self.queue = self.queue[self.batch_size :]
         return batch
 
-# %% ../nbs/05_training.ipynb #94d79f50
+# %% ../nbs/05_training.ipynb #85d4e537
 def _validation_loss(module, inputs, Y, valid):
     """Mean squared error of each task on its measured validation rows."""
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
-# %% ../nbs/05_training.ipynb #46531b43
+# %% ../nbs/05_training.ipynb #ed10650b
 class _Stepper:
     """Take optimiser steps, where the weights and the data are; nothing in a step waits for the device."""
 
@@ -373,7 +373,7 @@ class _Stepper:
         self.optimiser.step()
         return loss
 
-# %% ../nbs/05_training.ipynb #5e2792a2
+# %% ../nbs/05_training.ipynb #22caadce
 def has_bfloat16(
     device: torch.device,
 ) -> bool:
@@ -413,7 +413,7 @@ def _seconds(stepper, rows, precision):
         torch.cuda.synchronize(stepper.device)
     return time.perf_counter() - start
 
-# %% ../nbs/05_training.ipynb #ae564104
+# %% ../nbs/05_training.ipynb #a6897394
 def fit_module(
     module: nn.Module,  # its weights are trained in place
     inputs: GraphStore | MatrixInputs,  # n rows
@@ -453,7 +453,7 @@ def fit_module(
                 break
     return _result(rounds, keeper, steps)
 
-# %% ../nbs/05_training.ipynb #425efb32
+# %% ../nbs/05_training.ipynb #9ec2b125
 @contextmanager
 def _moved_back(module):
     """Whatever happens, the weights are on the processor afterwards."""
@@ -481,7 +481,7 @@ def _result(rounds, keeper, steps):
     history = History(np.array(done), np.array(train_loss), np.array(valid_loss), keeper.step[:-1], steps)
     return states, number, history
 
-# %% ../nbs/05_training.ipynb #ce4de4ca
+# %% ../nbs/05_training.ipynb #a3f59f49
 @dataclass(frozen=True)
 class TrainedNetwork:
     """A network with its best states, its target scale and its history; predicts in original units."""
@@ -521,7 +521,7 @@ class TrainedNetwork:
         """Trainable weights of one state."""
         return sum(weights.numel() for weights in self.network.parameters())
 
-# %% ../nbs/05_training.ipynb #ff959cae
+# %% ../nbs/05_training.ipynb #c56a2698
 def _apply(module, store, device):
     """Predict in float32 on the device of the training, or on the processor where there is no such device now."""
     with _moved_back(module):
@@ -563,7 +563,7 @@ def embed_many(
     widths = [embedding_width(module, store.batch([0])) for module in modules]
     return np.split(_apply(_SideBySide(modules), store, networks[0].config.device), np.cumsum(widths)[:-1], axis=1)
 
-# %% ../nbs/05_training.ipynb #08e657ff
+# %% ../nbs/05_training.ipynb #3952489a
 def build_network(
     t: int,  # outputs
     config: TrainConfig,  # widths and depth
@@ -606,7 +606,7 @@ def target_scale(
         raise InputError(f"task {task!r}: its labels are so large that their spread overflows; use another unit.")
     return mean, std
 
-# %% ../nbs/05_training.ipynb #8ed513d7
+# %% ../nbs/05_training.ipynb #5d73262a
 def fit_network(
     store: GraphStore,  # n molecules
     Y: np.ndarray,  # (n, t) original units, NaN = unmeasured
@@ -641,7 +641,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-# %% ../nbs/05_training.ipynb #0f028be4
+# %% ../nbs/05_training.ipynb #0d156836
 _ONE_AT_A_TIME = threading.RLock()
 
 
@@ -671,7 +671,7 @@ def choose_jobs(
     long = len(work) > 1 and (sum(work) > 100_000 or on_cluster())
     return min(joblib.effective_n_jobs(-1), len(work)) if long else 1
 
-# %% ../nbs/05_training.ipynb #a2cbe92e
+# %% ../nbs/05_training.ipynb #e81b3c0a
 def fit_many(
     jobs: Sequence[dict],  # keyword arguments of `fit_network`, one dict a training
     n_jobs: int | None = None,  # processes; None: chosen from the amount of work
@@ -694,7 +694,7 @@ def fit_many(
         _warn_unfinished(trained)
     return trained
 
-# %% ../nbs/05_training.ipynb #eba87b78
+# %% ../nbs/05_training.ipynb #060f829a
 def _fit_here(jobs, n_jobs, description, progress, report, steps):
     """Train on this machine; every process writes the steps it has done into one file in memory, read for the bar."""
     with tempfile.TemporaryDirectory() as folder, progress_bar(steps, description, progress, "step") as bar:
@@ -720,7 +720,7 @@ def _fit_elsewhere(jobs, n_jobs, description, progress):
             bar.update()
     return trained
 
-# %% ../nbs/05_training.ipynb #f59fb042
+# %% ../nbs/05_training.ipynb #48e316d0
 def _n_labelled(job):
     train = np.asarray(job["train"])
     return int((~np.isnan(job["Y"][train])).any(axis=1).sum())
@@ -737,7 +737,7 @@ def _warn_unfinished(trained):
             stacklevel=3,
         )
 
-# %% ../nbs/05_training.ipynb #97237e95
+# %% ../nbs/05_training.ipynb #db348b87
 FORMAT = "fusionbook-model"
 FORMAT_VERSION = 1
 
@@ -769,7 +769,7 @@ def write_model(
         os.replace(part, path / name)
     return path
 
-# %% ../nbs/05_training.ipynb #21229c80
+# %% ../nbs/05_training.ipynb #c971f8a4
 def read_model(
     path: str | Path,  # folder written by `write_model`
 ) -> tuple[dict, dict[str, torch.Tensor]]:  # description, weights by name
@@ -800,7 +800,7 @@ def read_model(
         )
     return config, _read_weights(path / "weights.safetensors", config["sha256"])
 
-# %% ../nbs/05_training.ipynb #d3f339ee
+# %% ../nbs/05_training.ipynb #8bb05b85
 def _read_weights(path, sha256):
     """Read all bytes at once: a memory-mapped file would crash the program if somebody saved over it."""
     try:
@@ -837,7 +837,7 @@ def pack_network(
     )
     return description, tensors
 
-# %% ../nbs/05_training.ipynb #71c4f439
+# %% ../nbs/05_training.ipynb #39209bd6
 def _empty_network(description, config, encoder, state):
     """Build the network that a state belongs to."""
     if encoder is None:
@@ -854,7 +854,7 @@ def _empty_network(description, config, encoder, state):
         raise ModelFileError(f"the weights do not fit the encoder: {error}") from None
     return network
 
-# %% ../nbs/05_training.ipynb #e28bba34
+# %% ../nbs/05_training.ipynb #a3a32f17
 def unpack_network(
     description: dict,  # from `pack_network`
     tensors: dict[str, torch.Tensor],  # all tensors of the model

@@ -58,7 +58,7 @@ def test_fit_on_a_cluster_equals_fit_in_one_process(client, alone, small_config,
 
 
 def test_a_library_on_a_cluster(client, alone, table, tmp_path):
-    smiles = [*table.smiles, "C1CC", ""] * 3
+    smiles = [*([*table.smiles, "C1CC", ""] * 3), "C"]
     pd.DataFrame({"smiles": smiles}).to_csv(tmp_path / "library.csv", index=False)
     one = stream_molecules(
         tmp_path / "library.csv", tmp_path / "one.parquet", alone.embed, chunk_rows=40, n_jobs=1

@@ -15,7 +15,15 @@ common = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(common)
 sys.path.pop(0)
 
-FIELDS = {"name": str, "ours": float, "peer": float, "unit": str, "ratio": float, "command": str, "machine": str}
+FIELDS = {
+    "name": str,
+    "ours": float,
+    "peer": float,
+    "unit": str,
+    "ratio": float,
+    "command": str,
+    "machine": str,
+}
 
 
 def rows():

@@ -245,6 +245,18 @@ def test_a_page_that_began_too_early_gets_the_whole_drawing(study):
     assert view.fitter.stored == number + 1
 
 
+def test_plotly_script_comes_to_the_page_once(study):
+    views = [EmbeddingExplorer(study), LeverageExplorer(study)]
+    script = widgets.plotly_script()
+    assert (
+        script is widgets.plotly_script()
+        and len(script.source) > 1_000_000
+        and "render" in script.source[-3000:]
+    )
+    for view in views:
+        assert len(view.canvas.get_state("_esm")["_esm"]) < 5_000
+
+
 def test_late_answers_of_the_page_are_left_aside(study):
     view = EmbeddingExplorer(study)
     canvas = view.canvas

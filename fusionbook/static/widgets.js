@@ -4,7 +4,7 @@
 // nobody listens, and plotly ignores a state that is stored later. Then the kernel is asked to send all of the drawing.
 function render({ model, el }) {
   const view = () => el.closest(".fb-view");
-  const figures = new Set();
+  const asked = new WeakMap();
   let width = 0;
   const tell = () => window.dispatchEvent(new Event("resize"));
   const watch = new ResizeObserver((entries) => {
@@ -15,10 +15,10 @@ function render({ model, el }) {
     }
   });
   const compare = () => {
-    for (const figure of figures) {
-      if (!figure.layout || !view()?.contains(figure)) {
-        figures.delete(figure);
-      } else if ((figure.layout.editrevision ?? 0) < model.get("stored")) {
+    for (const figure of view()?.querySelectorAll(".js-plotly-plot") ?? []) {
+      const times = asked.get(figure) ?? 0;
+      if (figure.calcdata && times < 5 && (figure.layout.editrevision ?? 0) < model.get("stored")) {
+        asked.set(figure, times + 1);
         model.send({ traces: figure.data.length, names: Object.keys(figure.layout) });
       }
     }
@@ -27,7 +27,6 @@ function render({ model, el }) {
   const drawn = (event) => {
     setTimeout(tell, 0);
     if (view()?.contains(event.detail.element)) {
-      figures.add(event.detail.element);
       later();
     }
   };
@@ -35,6 +34,7 @@ function render({ model, el }) {
   const start = () => {
     if (view()) {
       watch.observe(view());
+      later();
     } else if (tries++ < 100) {
       setTimeout(start, 50);
     }

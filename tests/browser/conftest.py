@@ -34,7 +34,7 @@ FLAGS = (
     "--ignore-gpu-blocklist",
 )
 SCREEN = {"width": 1366, "height": 768}  # a small laptop
-PATIENCE = 60_000  # ms; a wait ends as soon as its condition holds
+PATIENCE = 120_000  # ms; a wait ends as soon as its condition holds
 
 # What JupyterLab itself writes to the console, each with the reason why it is no error of the views.
 ALLOWED_ERRORS = ()
