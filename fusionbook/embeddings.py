@@ -6,7 +6,7 @@
 __all__ = ['SCALINGS', 'LIBRARY_VERSION', 'PARALLEL_FROM', 'WINDOW', 'EmbeddingBlocks', 'join_blocks', 'BlockScaler',
            'fit_block_scaler', 'LibraryReport', 'stream_molecules']
 
-# %% ../nbs/06_embeddings.ipynb #83d28c97
+# %% ../nbs/06_embeddings.ipynb #23f30cdb
 import gzip
 import hashlib
 import json
@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from joblib.externals.loky.backend.reduction import dumps
 
 from .core import InputError
 from .core import RowsWarning
@@ -38,7 +39,7 @@ from .core import progress_bar
 from .core import unknown_name
 from .molecules import canonical_smiles
 
-# %% ../nbs/06_embeddings.ipynb #13776165
+# %% ../nbs/06_embeddings.ipynb #65101c91
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlocks:
     """Embeddings of the same molecules by several encoders: one named block each, row i = molecule i.
@@ -89,7 +90,7 @@ class EmbeddingBlocks:
         shown = ", ".join(f"{name}: {Z.shape[1]}" for name, Z in self.blocks.items())
         return f"EmbeddingBlocks({len(self.smiles)} molecules; {shown})"
 
-# %% ../nbs/06_embeddings.ipynb #595bcf0b
+# %% ../nbs/06_embeddings.ipynb #56067659
 def join_blocks(
     *parts: EmbeddingBlocks,  # at least one; the first gives the order of the molecules
 ) -> EmbeddingBlocks:  # all blocks on the first part's molecules
@@ -120,7 +121,7 @@ def _matched(part, smiles):
         raise InputError(f"{len(missing)} of {len(smiles)} molecules are missing from a block; first: {missing[0]!r}.")
     return part.take([place[text] for text in smiles])
 
-# %% ../nbs/06_embeddings.ipynb #dc2d8c08
+# %% ../nbs/06_embeddings.ipynb #37d24eb2
 SCALINGS = ("block", "column", "none")
 
 
@@ -140,7 +141,7 @@ class BlockScaler:
         """Scale new rows: shape (n, d_kept), unitless."""
         return (Z[:, self.columns] - self.mean) / self.scale
 
-# %% ../nbs/06_embeddings.ipynb #e5324750
+# %% ../nbs/06_embeddings.ipynb #728ef00f
 def fit_block_scaler(
     Z: np.ndarray,  # (n, d) fused embedding of the training rows
     block_of: np.ndarray,  # (d,) number of the block each column belongs to
@@ -177,7 +178,7 @@ def fit_block_scaler(
         scale = norms[own]
     return BlockScaler(columns, block_of[columns], Z[:, columns].mean(axis=0), scale)
 
-# %% ../nbs/06_embeddings.ipynb #a7b65265
+# %% ../nbs/06_embeddings.ipynb #967b4080
 def _alive(spread, block_of, dead):
     keep = np.zeros(len(spread), dtype=bool)
     for block in np.unique(block_of):
@@ -186,7 +187,7 @@ def _alive(spread, block_of, dead):
         keep |= varying & (spread >= dead * np.median(spread[varying]) if varying.any() else False)
     return keep & (spread > 0)
 
-# %% ../nbs/06_embeddings.ipynb #9500c89a
+# %% ../nbs/06_embeddings.ipynb #a97fcdb5
 def _csv_chunks(path, chunk_rows):
     """Yield a CSV file as frames of text, at most about `chunk_rows` rows each; blank lines at its end are no rows."""
     options = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
@@ -224,7 +225,7 @@ def _column_names(cells):
             raise InputError(f"Each column name must occur once; rename: {name!r}.")
     return names
 
-# %% ../nbs/06_embeddings.ipynb #f131ac81
+# %% ../nbs/06_embeddings.ipynb #9ae3cfb6
 def _source_chunks(path, chunk_rows, start=0):
     """Yield the rows of a source from row `start` on as Arrow tables: (row of the first, table)."""
     first = 0
@@ -262,7 +263,7 @@ def _count_rows(path):
     except (pa.ArrowException, OSError, EOFError, zlib.error):
         return None
 
-# %% ../nbs/06_embeddings.ipynb #a5e91d84
+# %% ../nbs/06_embeddings.ipynb #a37ff19a
 LIBRARY_VERSION = 1
 _READS = (".csv", ".csv.gz", ".parquet", ".pq")
 
@@ -292,7 +293,7 @@ def _write_whole(path, write):
     finally:
         part.unlink(missing_ok=True)
 
-# %% ../nbs/06_embeddings.ipynb #9973996d
+# %% ../nbs/06_embeddings.ipynb #4a9c28e3
 def _check_parts(folder, manifest, resume):
     """Check that a folder of parts, if there is one, belongs to this run; without `resume`, remove it."""
     if not folder.exists():
@@ -317,7 +318,7 @@ def _start_parts(folder, manifest):
     text = json.dumps(manifest, indent=1)
     _write_whole(folder / "manifest.json", lambda part: part.write_text(text, encoding="utf-8"))
 
-# %% ../nbs/06_embeddings.ipynb #19af0661
+# %% ../nbs/06_embeddings.ipynb #1ccfeadd
 def _remove_parts(folder):
     """Delete the folder of parts, but nothing that is not ours."""
     if not folder.exists():
@@ -343,7 +344,7 @@ def _finished_parts(folder):
         rows += n
     return done, rows
 
-# %% ../nbs/06_embeddings.ipynb #67514c8d
+# %% ../nbs/06_embeddings.ipynb #d1181551
 def _compute_chunk(compute, texts):
     """Call `compute`; where no row of the chunk can be read, its answer to methane says which columns there are."""
     with warnings.catch_warnings():
@@ -378,7 +379,7 @@ def _find_rejected(result, texts, first):
         for i, reason in zip(empty, reasons)
     ]
 
-# %% ../nbs/06_embeddings.ipynb #6dc79609
+# %% ../nbs/06_embeddings.ipynb #7333e5a1
 def _one_part(first, chunk, compute, smiles, keep):
     """Make the output table of one chunk; the rejected rows travel in its metadata."""
     if smiles not in chunk.column_names:
@@ -406,7 +407,7 @@ def _free_name(name, taken):
         free, number = f"{name} {number}", number + 1
     return free
 
-# %% ../nbs/06_embeddings.ipynb #bd430830
+# %% ../nbs/06_embeddings.ipynb #876a6826
 def _join_parts(parts, target):
     """Write all parts into one file, in order, one part in memory at a time; return the rejected rows."""
     rejected = []
@@ -440,7 +441,7 @@ def _write_csv(path, schema, tables, zipped):
         if zipped:
             file.close()
 
-# %% ../nbs/06_embeddings.ipynb #a6919f08
+# %% ../nbs/06_embeddings.ipynb #abb7da1c
 @dataclass(frozen=True)
 class LibraryReport:
     """What `stream_molecules` did."""
@@ -470,7 +471,7 @@ def _checked_paths(source, target):
         raise InputError(f"`target` {str(target)!r} is a folder or the source itself; give another name.")
     return source, target
 
-# %% ../nbs/06_embeddings.ipynb #739ab826
+# %% ../nbs/06_embeddings.ipynb #01ccf170
 PARALLEL_FROM = 40_000
 WINDOW = 4
 
@@ -481,7 +482,7 @@ def _processes(n_jobs, rows, compute):
         return joblib.effective_n_jobs(n_jobs)
     many = joblib.effective_n_jobs(-1) if on_cluster() or (rows or 0) >= PARALLEL_FROM else 1
     try:
-        joblib.externals.cloudpickle.dumps(compute if many > 1 else None)
+        dumps(compute if many > 1 else None)
     except Exception:  # what an object raises that refuses to be sent is its own choice
         return 1
     return many
@@ -497,7 +498,7 @@ def _computed(chunks, n_jobs, *options):
         tables = run(joblib.delayed(_one_part)(first, chunk, *options) for first, chunk in some)
         yield from zip((first for first, _ in some), tables, strict=True)
 
-# %% ../nbs/06_embeddings.ipynb #22a2c744
+# %% ../nbs/06_embeddings.ipynb #3e63186e
 def stream_molecules(
     source: str | Path,  # .csv, .csv.gz or .parquet file with a SMILES column
     target: str | Path,  # file to write: .parquet, .csv or .csv.gz
@@ -541,7 +542,7 @@ def stream_molecules(
             bar.update(table.num_rows)
     return _finish(folder, parts, target, rows, resumed)
 
-# %% ../nbs/06_embeddings.ipynb #e1810816
+# %% ../nbs/06_embeddings.ipynb #3a3ca4b6
 def _write_part(folder, manifest, first, table):
     """Write the part that starts at row `first`; with the first part the folder is made."""
     if not folder.exists():

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fusionbook import embeddings
 from fusionbook.core import InputError, RowsWarning
 from fusionbook.embeddings import EmbeddingBlocks, stream_molecules
 from fusionbook.molecules import load_frame, parse_smiles
@@ -301,3 +303,21 @@ def test_the_manifest_is_plain_json(source, tmp_path):
     assert manifest["source"]["bytes"] == source.stat().st_size
     stream_molecules(source, target, atoms, chunk_rows=7, about={"model": "a"})
     assert gzip.decompress(target.read_bytes()).count(b"\n") == 51
+
+
+def test_two_processes_write_what_one_writes(source, tmp_path):
+    one, two = tmp_path / "one.parquet", tmp_path / "two.parquet"
+    alone = stream_molecules(source, one, atoms, chunk_rows=4, n_jobs=1)
+    together = stream_molecules(source, two, atoms, chunk_rows=4, n_jobs=2)
+    pd.testing.assert_frame_equal(pd.read_parquet(one), pd.read_parquet(two))
+    assert alone.rejected().equals(together.rejected())
+
+
+def test_long_files_are_shared_out_where_the_computation_can_be_sent(monkeypatch):
+    monkeypatch.setattr(embeddings.joblib, "effective_n_jobs", lambda n_jobs: 3 if n_jobs == -1 else n_jobs)
+    lock = threading.Lock()  # cannot be pickled
+    assert embeddings._processes(None, 40_000, atoms) == 3
+    assert embeddings._processes(None, 40_000, lambda texts: atoms(texts)) == 3
+    assert embeddings._processes(None, 40_000, lambda texts: lock) == 1
+    assert embeddings._processes(None, 39_999, atoms) == embeddings._processes(None, None, atoms) == 1
+    assert embeddings._processes(2, 5, atoms) == 2

@@ -2,6 +2,7 @@
 // (a tab is opened, a side bar is closed). This widget shows nothing: it watches its view and passes the change on.
 // It also sees whether a figure has heard the number of the drawing that the kernel stored last: while plotly's script is loaded
 // nobody listens, and plotly ignores a state that is stored later. Then the kernel is asked to send all of the drawing.
+// And it names sliders for screen readers, which ipywidgets does not.
 function render({ model, el }) {
   const view = () => el.closest(".fb-view");
   const asked = new WeakMap();
@@ -14,7 +15,13 @@ function render({ model, el }) {
       tell();
     }
   });
+  const label = () => {
+    for (const handle of view()?.querySelectorAll(".noUi-handle:not([aria-label])") ?? []) {
+      handle.setAttribute("aria-label", handle.closest(".jupyter-widgets")?.querySelector("label")?.textContent ?? "slider");
+    }
+  };
   const compare = () => {
+    label();
     for (const figure of view()?.querySelectorAll(".js-plotly-plot") ?? []) {
       const times = asked.get(figure) ?? 0;
       if (figure.calcdata && times < 5 && (figure.layout.editrevision ?? 0) < model.get("stored")) {
