@@ -25,7 +25,7 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'training_figure', 'curves_figure', 'LabControls', 'LabDrawing', 'LabThread', 'honest_models', 'done_words',
            'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
-# %% ../nbs/12_widgets.ipynb #8122ca71
+# %% ../nbs/12_widgets.ipynb #e8d16ada
 import asyncio
 import html
 import threading
@@ -64,7 +64,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #107c0cb7
+# %% ../nbs/12_widgets.ipynb #e29ea1c2
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -96,7 +96,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #4fa40728
+# %% ../nbs/12_widgets.ipynb #ee7892e8
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
 from .fusion import FusedParts
@@ -121,7 +121,7 @@ from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
 
-# %% ../nbs/12_widgets.ipynb #9ef38261
+# %% ../nbs/12_widgets.ipynb #8a1a2f09
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -148,7 +148,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #7d1b7227
+# %% ../nbs/12_widgets.ipynb #5ab0500f
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -183,7 +183,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #09d94937
+# %% ../nbs/12_widgets.ipynb #e9efa1c4
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -220,7 +220,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #333eb8b0
+# %% ../nbs/12_widgets.ipynb #abfd8d53
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -258,7 +258,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #f42ca009
+# %% ../nbs/12_widgets.ipynb #484f3277
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -298,7 +298,7 @@ def fit_map(
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #a1e234d8
+# %% ../nbs/12_widgets.ipynb #5f7cd191
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -346,7 +346,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #ec10dad9
+# %% ../nbs/12_widgets.ipynb #4d8a0efa
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -386,7 +386,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #24c31aca
+# %% ../nbs/12_widgets.ipynb #190d0ea0
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -423,7 +423,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #9f75c103
+# %% ../nbs/12_widgets.ipynb #848b58b3
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -462,7 +462,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #e64d6f2b
+# %% ../nbs/12_widgets.ipynb #cba201cd
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -507,7 +507,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #5375d988
+# %% ../nbs/12_widgets.ipynb #5286838c
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -524,7 +524,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #c98733e9
+# %% ../nbs/12_widgets.ipynb #9a1f4848
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -558,7 +558,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #20c12a3a
+# %% ../nbs/12_widgets.ipynb #64077410
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -596,7 +596,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #7fae4ea6
+# %% ../nbs/12_widgets.ipynb #6ea2ca82
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -629,7 +629,7 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #4da8366f
+# %% ../nbs/12_widgets.ipynb #3c4bd13d
 def static_text(name: str, package: str = "fusionbook", folder: str = "static") -> str:
     """A text file of an installed package."""
     return (resources.files(package) / folder / name).read_text(encoding="utf-8")
@@ -660,7 +660,7 @@ class Fitter(anywidget.AnyWidget):
     _esm = static_text("widgets.js")
     stored = Int(0, help="number of the drawing that was stored last").tag(sync=True)
 
-# %% ../nbs/12_widgets.ipynb #4a030c90
+# %% ../nbs/12_widgets.ipynb #7bf5e519
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -686,7 +686,7 @@ def send_selected(canvas: go.FigureWidget) -> None:
     if traces:
         canvas._send_restyle_msg({"selectedpoints": [None if one is None else [int(i) for i in one] for one in chosen]}, traces)
 
-# %% ../nbs/12_widgets.ipynb #5113a3c6
+# %% ../nbs/12_widgets.ipynb #925531bd
 def new_canvas(
     height: int,  # pixels
     fitter: Fitter,  # the one of the view around it
@@ -698,7 +698,7 @@ def new_canvas(
     canvas._fitter, canvas._busy = fitter, False
     return canvas
 
-# %% ../nbs/12_widgets.ipynb #54ecbbd9
+# %% ../nbs/12_widgets.ipynb #b6dee3b0
 @contextmanager
 def drawing(canvas: go.FigureWidget) -> Iterator[None]:
     """Hold all changes of one drawing together: the page hears a number first, and at the end the whole is stored under it."""
@@ -741,7 +741,7 @@ def send_again(
         canvas._send_relayout_msg(dict.fromkeys(names) | deepcopy(canvas._layout_obj._props))
     canvas.send_state(["_widget_data", "_widget_layout"])  # the page changed its own copy; traits that look equal are not sent
 
-# %% ../nbs/12_widgets.ipynb #2d8f93c1
+# %% ../nbs/12_widgets.ipynb #4ce301fd
 def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     """Draw nothing but a line of text, plain text, in the middle."""
     words = dict(text=label_text(text, 120), x=0.5, y=0.5, xanchor="center", font=dict(size=13))
@@ -751,7 +751,7 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
         canvas.data = ()
         replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
 
-# %% ../nbs/12_widgets.ipynb #2720dcd8
+# %% ../nbs/12_widgets.ipynb #4fc60560
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -785,7 +785,7 @@ def still_figure(canvas: go.FigureWidget) -> go.Figure:
     forget_outline(canvas)
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None, editrevision=None)
 
-# %% ../nbs/12_widgets.ipynb #f1e3edf6
+# %% ../nbs/12_widgets.ipynb #6210793a
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -832,7 +832,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #24819aa9
+# %% ../nbs/12_widgets.ipynb #be65f12d
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -863,7 +863,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #5545e9af
+# %% ../nbs/12_widgets.ipynb #0ed42ee3
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -903,7 +903,7 @@ class StandingView(WorkingView):
         side = ipywidgets.VBox([panel], layout={"width": f"{width}px", "height": f"{self.height}px", "overflow": "hidden auto"})
         return ipywidgets.HBox([self.drawing, side], layout={"overflow": "hidden"})
 
-# %% ../nbs/12_widgets.ipynb #8293e940
+# %% ../nbs/12_widgets.ipynb #884fcfe0
 class LassoView(StandingView):
     """A view whose first `n_maps` traces hold molecules that a lasso or box can select; further ones are marks."""
 
@@ -949,7 +949,7 @@ class LassoView(StandingView):
             if again:
                 send_selected(self.canvas)
 
-# %% ../nbs/12_widgets.ipynb #f06cbc4e
+# %% ../nbs/12_widgets.ipynb #6933a44d
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -996,7 +996,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #76d4dc47
+# %% ../nbs/12_widgets.ipynb #e416831d
 WAYS = ("SMILES", "SMARTS", "text", "row")
 
 
@@ -1030,7 +1030,7 @@ def find_molecules(
         raise InputError(f"{text!r} is no SMARTS pattern that can be read.")
     return np.array([i for i, one in enumerate(_molecules(table.canonical)) if one.HasSubstructMatch(pattern)], dtype=np.int64)
 
-# %% ../nbs/12_widgets.ipynb #b53ca5e8
+# %% ../nbs/12_widgets.ipynb #43839b58
 @lru_cache(maxsize=2)
 def _molecules(canonical):
     return [parse_smiles(one)[0] for one in canonical]
@@ -1052,7 +1052,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #5df6de28
+# %% ../nbs/12_widgets.ipynb #adcae6ea
 def map_parts(
     study: Study,
     model: str,
@@ -1071,7 +1071,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #4fe22cee
+# %% ../nbs/12_widgets.ipynb #10d63dac
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -1092,14 +1092,14 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #a93968fe
+# %% ../nbs/12_widgets.ipynb #5e9bccc2
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
     chosen = np.flatnonzero(np.isin(ids, selection)) if len(selection) else None
     return dict(x=xy[ids, 0], y=xy[ids, 1], customdata=ids, selectedpoints=chosen)
 
-# %% ../nbs/12_widgets.ipynb #e121ec56
+# %% ../nbs/12_widgets.ipynb #abe048b3
 def map_marker(values: np.ndarray, names: Sequence[str], bar: dict) -> dict:
     """Colours of known values: a scale from the 2nd to the 98th percentile, or one colour a category."""
     common = dict(size=6, opacity=0.85, line=dict(width=0.5, color="rgba(128,128,128,0.7)"))
@@ -1143,7 +1143,7 @@ def sample_words(study: Study, drawn: int) -> str:
         return ""
     return f" {drawn:,} of {study.n:,} molecules are drawn: a random sample, with the test set and what is selected."
 
-# %% ../nbs/12_widgets.ipynb #231d8787
+# %% ../nbs/12_widgets.ipynb #45eb9929
 class MapCanvas(LassoView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -1173,7 +1173,7 @@ class MapCanvas(LassoView):
         for trace in fig.data:
             trace.on_selection(self.on_selection)
 
-# %% ../nbs/12_widgets.ipynb #a130c4c3
+# %% ../nbs/12_widgets.ipynb #f39dbc24
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1194,7 +1194,7 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #dcd7d710
+# %% ../nbs/12_widgets.ipynb #142bbb6f
 class MapLabels(MapEvents):
     """What is written on the maps."""
 
@@ -1213,7 +1213,7 @@ class MapLabels(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #2b7e3845
+# %% ../nbs/12_widgets.ipynb #cbe65bad
 class MapDrawing(MapLabels):
     """What the maps show."""
 
@@ -1246,7 +1246,7 @@ class MapDrawing(MapLabels):
                 trace.update(visible=shown, **map_points(xy, self.rows, own, self.study.selection))
             self.canvas.data[2 * number + 1].marker.update(marker)
 
-# %% ../nbs/12_widgets.ipynb #dc45b107
+# %% ../nbs/12_widgets.ipynb #5f0648a3
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: where a pasted molecule lands."""
 
@@ -1265,7 +1265,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #6e136ce6
+# %% ../nbs/12_widgets.ipynb #0475dd20
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1307,7 +1307,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #c3239da6
+# %% ../nbs/12_widgets.ipynb #04a29ba6
 class MapControls(MarkedMap):
     """The controls of the embedding explorer."""
 
@@ -1336,7 +1336,7 @@ class MapControls(MarkedMap):
         bottom = line(self.how, self.find_box, self.paste_box, clear, save, page)
         return [top, self._beside(self.panel, 292), bottom]
 
-# %% ../nbs/12_widgets.ipynb #3b1bec46
+# %% ../nbs/12_widgets.ipynb #052aac98
 class MapFollowing(MapControls):
     """What a map does when another view, or Python, changes the study."""
 
@@ -1364,7 +1364,7 @@ class MapFollowing(MapControls):
             self._filling = False
         self.first.value = block
 
-# %% ../nbs/12_widgets.ipynb #94ab051c
+# %% ../nbs/12_widgets.ipynb #56297690
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1375,7 +1375,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #b3ea812a
+# %% ../nbs/12_widgets.ipynb #13bf69fe
 class MapActions(MapFollowing):
     """What a person does with a map."""
 
@@ -1398,7 +1398,7 @@ class MapActions(MapFollowing):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #2479d012
+# %% ../nbs/12_widgets.ipynb #d8d03edf
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1432,7 +1432,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #8e36c64e
+# %% ../nbs/12_widgets.ipynb #81d75dca
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1446,7 +1446,7 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #043a7f63
+# %% ../nbs/12_widgets.ipynb #c2d88e47
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
@@ -1469,7 +1469,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #ecb7f062
+# %% ../nbs/12_widgets.ipynb #bf148e05
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1513,7 +1513,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #5b3986ac
+# %% ../nbs/12_widgets.ipynb #aeb1a40a
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1542,7 +1542,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #2a3ea4ff
+# %% ../nbs/12_widgets.ipynb #faf35f84
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1576,7 +1576,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #f915dd59
+# %% ../nbs/12_widgets.ipynb #4b70860c
 CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
@@ -1612,7 +1612,7 @@ def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #cd18a7df
+# %% ../nbs/12_widgets.ipynb #e6aebf90
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1644,7 +1644,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #f612cd7a
+# %% ../nbs/12_widgets.ipynb #5366ff25
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1690,7 +1690,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #c5c7ea9a
+# %% ../nbs/12_widgets.ipynb #56dad5f7
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1736,7 +1736,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #8e9a1cd5
+# %% ../nbs/12_widgets.ipynb #1eb8381f
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1780,7 +1780,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #1f2692f8
+# %% ../nbs/12_widgets.ipynb #d3ced69c
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1802,7 +1802,7 @@ def stacked(fig: go.Figure) -> go.Figure:
     places = dict(xaxis=wide, xaxis2=wide, yaxis=above, yaxis2=below, legend=dict(y=0.46, yanchor="middle"))
     return fig.update_layout(places, height=1000)
 
-# %% ../nbs/12_widgets.ipynb #8fa648fd
+# %% ../nbs/12_widgets.ipynb #43440583
 def transferred(study: Study, model: str) -> Transfer:
     """What each block knows of each property, computed once."""
     def compute():
@@ -1838,7 +1838,7 @@ def prepare_pairs(study: Study, model: str) -> None:
         study.latent(model, block)
         prepared(study, model, block)
 
-# %% ../nbs/12_widgets.ipynb #51f82e4d
+# %% ../nbs/12_widgets.ipynb #5044d38a
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1875,7 +1875,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #c106aead
+# %% ../nbs/12_widgets.ipynb #f974718d
 class ConnectionControls(LassoView):
     """The controls of the connection explorer."""
 
@@ -1914,7 +1914,13 @@ class ConnectionControls(LassoView):
         """The numbers of the connection that was clicked."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #75f804fa
+    def pair_parts(self, name: str, source: str, target: str) -> tuple:
+        """Everything that the drawing of two spaces needs."""
+        transfer = transferred(self.study, name) if self.study.split is not None else None
+        found = connected(self.study, name, self.study.measure)
+        return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
+
+# %% ../nbs/12_widgets.ipynb #26fea2e6
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1959,13 +1965,7 @@ class ConnectionDrawing(ConnectionControls):
         words = "Every molecule has the same colour on both maps: where the colours stay in order, the spaces agree."
         self.say(words + sample_words(self.study, len(self.canvas.data[0].x)))
 
-    def pair_parts(self, name: str, source: str, target: str) -> tuple:
-        """Everything that the drawing of two spaces needs."""
-        transfer = transferred(self.study, name) if self.study.split is not None else None
-        found = connected(self.study, name, self.study.measure)
-        return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
-
-# %% ../nbs/12_widgets.ipynb #4939948d
+# %% ../nbs/12_widgets.ipynb #ee24056c
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -2013,7 +2013,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #18436c4b
+# %% ../nbs/12_widgets.ipynb #1df5f0ba
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -2029,7 +2029,7 @@ class PairEvents(ConnectionEvents):
         elif hasattr(trace, "selectedpoints"):
             trace.selectedpoints = None  # the page's answer to a line that was taken away; a network fades nothing
 
-# %% ../nbs/12_widgets.ipynb #8279c8e6
+# %% ../nbs/12_widgets.ipynb #7f7dbd8f
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -2065,7 +2065,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #48fc07c8
+# %% ../nbs/12_widgets.ipynb #3773e3d2
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -2104,7 +2104,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #aca1b3b9
+# %% ../nbs/12_widgets.ipynb #3cd392b9
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -2139,7 +2139,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #3a309ed0
+# %% ../nbs/12_widgets.ipynb #0680daa6
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -2180,7 +2180,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #b7693155
+# %% ../nbs/12_widgets.ipynb #b7266d1f
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -2223,7 +2223,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #7b294278
+# %% ../nbs/12_widgets.ipynb #68c05915
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2270,7 +2270,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #ac6afc40
+# %% ../nbs/12_widgets.ipynb #2b5c99ef
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2315,7 +2315,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #a112a7fe
+# %% ../nbs/12_widgets.ipynb #f020ab54
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2346,7 +2346,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #cf4d3ed2
+# %% ../nbs/12_widgets.ipynb #81bf79f2
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2384,7 +2384,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #549bccba
+# %% ../nbs/12_widgets.ipynb #cf415e54
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2398,7 +2398,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #f60b81b8
+# %% ../nbs/12_widgets.ipynb #62ba407c
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2440,7 +2440,7 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #e563cc16
+# %% ../nbs/12_widgets.ipynb #2674485c
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused networks, new head"}
 HEAD_STEP = 50.0  # what fitting the fused head of one property costs, in steps of a network of width 100
@@ -2475,7 +2475,7 @@ class TrainingPlan:
         kind = {"ST": SingleTask, "MT": MultiTask}[name]
         return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
-# %% ../nbs/12_widgets.ipynb #a213a2db
+# %% ../nbs/12_widgets.ipynb #1d8da2ce
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2511,7 +2511,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #f8a9f19b
+# %% ../nbs/12_widgets.ipynb #ace44d51
 class WatchedTraining(Training):
     """How a training follows what it trains, and stops."""
 
@@ -2552,7 +2552,7 @@ class WatchedTraining(Training):
         ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
         return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
 
-# %% ../nbs/12_widgets.ipynb #d0657634
+# %% ../nbs/12_widgets.ipynb #7b736379
 class RunningTraining(WatchedTraining):
     """How a training runs."""
 
@@ -2596,7 +2596,7 @@ class RunningTraining(WatchedTraining):
             frames.append(compare({name: model}, self.table, split))
         return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #3b8ebef1
+# %% ../nbs/12_widgets.ipynb #9258a21f
 def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
     """Say which networks were still improving when their training ended: one text a model."""
     found = []
@@ -2637,7 +2637,7 @@ class LabTraining(RunningTraining):
         config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
         return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-# %% ../nbs/12_widgets.ipynb #3201f433
+# %% ../nbs/12_widgets.ipynb #ece85362
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2669,9 +2669,13 @@ def curves_figure(training: Training) -> go.Figure:
         found[list(found)[0]].append(blank)
     return plots.learning_curves(found)
 
-# %% ../nbs/12_widgets.ipynb #ec6dc162
+# %% ../nbs/12_widgets.ipynb #29d3af5d
 class LabControls(StandingView):
     """The controls of the fusion lab."""
+
+    _kind = None
+    _drawn = 0
+    _next = 0.0
 
     title = "Train"
     height = 400
@@ -2710,11 +2714,9 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #1e322aee
+# %% ../nbs/12_widgets.ipynb #85b8f778
 class LabDrawing(LabControls):
     """What the fusion lab shows of a training."""
-
-    _kind = None
 
     def _fresh_canvas(self):
         """Start a new figure: plotly leaves remains of many panels when it turns them into one."""
@@ -2757,10 +2759,7 @@ class LabDrawing(LabControls):
             self.draw()
             self._next = time.perf_counter() + 4 * (time.perf_counter() - now)
 
-    _drawn = 0
-    _next = 0.0
-
-# %% ../nbs/12_widgets.ipynb #fa175f97
+# %% ../nbs/12_widgets.ipynb #3d62ee57
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2796,7 +2795,7 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #d712b1e6
+# %% ../nbs/12_widgets.ipynb #60cdbaf3
 def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
     """The models that have seen no test molecule of this split."""
     keys = molecule_keys([table.canonical[i] for i in split.test])
@@ -2818,7 +2817,7 @@ def done_words(
         notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
     return " ".join(notes)
 
-# %% ../nbs/12_widgets.ipynb #c35be8f8
+# %% ../nbs/12_widgets.ipynb #287a43ae
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2860,7 +2859,7 @@ class LabEnd(LabThread):
         self.draw()
         self.say(done_words(training, self.study.table, gone))
 
-# %% ../nbs/12_widgets.ipynb #3d29b284
+# %% ../nbs/12_widgets.ipynb #373c8839
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2890,7 +2889,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #4b16256e
+# %% ../nbs/12_widgets.ipynb #a0197dae
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2934,7 +2933,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #19373e16
+# %% ../nbs/12_widgets.ipynb #439a8d2b
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,
