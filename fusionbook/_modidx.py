@@ -1300,6 +1300,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'fusionbook.widgets.send_again': ('widgets.html#send_again', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.send_selected': ('widgets.html#send_selected', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.show_figure': ('widgets.html#show_figure', 'fusionbook/widgets.py'),
+                                    'fusionbook.widgets.shown_contributions': ('widgets.html#shown_contributions', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.shown_rows': ('widgets.html#shown_rows', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.sparkline': ('widgets.html#sparkline', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.stacked': ('widgets.html#stacked', 'fusionbook/widgets.py'),

@@ -19,13 +19,13 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'CARD_MOLECULES', 'CONNECTE
            'connection_figure', 'stacked', 'transferred', 'pair_quality', 'prepared', 'prepare_pairs', 'pair_figure',
            'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents', 'PairEvents',
            'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule', 'inspected_html',
-           'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html', 'preset_names',
-           'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled', 'TrainingPlan',
-           'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining', 'errors_html',
-           'training_figure', 'curves_figure', 'LabControls', 'LabDrawing', 'LabThread', 'honest_models', 'done_words',
-           'LabEnd', 'FusionLab', 'Dashboard', 'explore']
+           'shown_contributions', 'contribution_figure', 'InspectorControls', 'MoleculeInspector', 'sparkline',
+           'task_html', 'preset_names', 'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker',
+           'Cancelled', 'TrainingPlan', 'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks',
+           'LabTraining', 'errors_html', 'training_figure', 'curves_figure', 'LabControls', 'LabDrawing', 'LabThread',
+           'honest_models', 'done_words', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
-# %% ../nbs/12_widgets.ipynb #e8d16ada
+# %% ../nbs/12_widgets.ipynb #86b076cc
 import asyncio
 import html
 import threading
@@ -64,7 +64,7 @@ from traitlets import Unicode
 from traitlets import observe
 from traitlets import validate
 
-# %% ../nbs/12_widgets.ipynb #e29ea1c2
+# %% ../nbs/12_widgets.ipynb #b08454b1
 from .connections import MEASURES
 from .connections import Connections
 from .connections import Transfer
@@ -96,7 +96,7 @@ from .explain import fingerprints
 from .explain import fit_intervals
 from .explain import training_space
 
-# %% ../nbs/12_widgets.ipynb #ee7892e8
+# %% ../nbs/12_widgets.ipynb #ed841f70
 from .fusion import EncoderModel
 from .fusion import FusedMultiTask
 from .fusion import FusedParts
@@ -121,7 +121,7 @@ from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
 
-# %% ../nbs/12_widgets.ipynb #8a1a2f09
+# %% ../nbs/12_widgets.ipynb #a3414ec5
 def read_rows(
     value: object,  # whole numbers, or n bools
     n: int,  # rows of the table
@@ -148,7 +148,7 @@ def read_rows(
         raise InputError(f"`selection` must lie from 0 to {n - 1}; got {outside[0]}.")
     return tuple(dict.fromkeys(rows.tolist()))
 
-# %% ../nbs/12_widgets.ipynb #5ab0500f
+# %% ../nbs/12_widgets.ipynb #0259d228
 class StudyState(HasTraits):
     """What is studied and what the person looks at; assignments are checked before anybody hears of them."""
 
@@ -183,7 +183,7 @@ class StudyState(HasTraits):
         check_choice("measure", proposal["value"], tuple(MEASURES))
         return proposal["value"]
 
-# %% ../nbs/12_widgets.ipynb #e9efa1c4
+# %% ../nbs/12_widgets.ipynb #3975f0da
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
     names = [value] if isinstance(value, str) else [str(one) for one in value]
@@ -220,7 +220,7 @@ def can_predict(model: PropertyModel) -> bool:
     """Can this model predict? Untrained encoders cannot."""
     return not isinstance(model, UntrainedEncoders)
 
-# %% ../nbs/12_widgets.ipynb #abfd8d53
+# %% ../nbs/12_widgets.ipynb #126c4379
 class CheckedStudy(StudyState):
     """The rules that need the table and the models."""
 
@@ -258,7 +258,7 @@ class CheckedStudy(StudyState):
         self.feature = None
         self.k = None
 
-# %% ../nbs/12_widgets.ipynb #484f3277
+# %% ../nbs/12_widgets.ipynb #799930e8
 @dataclass(frozen=True, eq=False)
 class LatentMap:
     """Two principal components of a block-scaled embedding, and where other molecules land among them."""
@@ -298,7 +298,7 @@ def fit_map(
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
 
-# %% ../nbs/12_widgets.ipynb #5f7cd191
+# %% ../nbs/12_widgets.ipynb #c530a34f
 @dataclass(frozen=True, eq=False)
 class Spectrum:
     """The leading directions of a fused embedding: leverage and columns at any rank up to the one of `leverage`."""
@@ -346,7 +346,7 @@ def fit_spectrum(
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
-# %% ../nbs/12_widgets.ipynb #4d8a0efa
+# %% ../nbs/12_widgets.ipynb #21fa04b1
 class Results(CheckedStudy):
     """The study's memory: each method calls a function of a lower notebook once and keeps what came out."""
 
@@ -386,7 +386,7 @@ class Results(CheckedStudy):
             raise unknown_name("model", name, self.models)
         return self.models[name]
 
-# %% ../nbs/12_widgets.ipynb #190d0ea0
+# %% ../nbs/12_widgets.ipynb #289684d7
 class ModelResults(Results):
     """What models say about all molecules of the table."""
 
@@ -423,7 +423,7 @@ class ModelResults(Results):
         """Leverage of blocks and features at every rank."""
         return self.keep(("spectrum", model), lambda: fit_spectrum(self.embedding(model)))
 
-# %% ../nbs/12_widgets.ipynb #848b58b3
+# %% ../nbs/12_widgets.ipynb #c227f05d
 class MoleculeResults(ModelResults):
     """What is known of single molecules: are they like the training set, and how far off may a prediction be?"""
 
@@ -462,7 +462,7 @@ class MoleculeResults(ModelResults):
 
         return self.keep(("training_prints",), compute)
 
-# %% ../nbs/12_widgets.ipynb #cba201cd
+# %% ../nbs/12_widgets.ipynb #35bd0f4e
 def kernel_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the running kernel, or None where there is none."""
     try:
@@ -507,7 +507,7 @@ class Study(MoleculeResults):
         models = ", ".join(self.models) or "no models"
         return f"Study({self.n} molecules, {len(self.properties)} properties picked, {models}, {len(self.selection)} selected)"
 
-# %% ../nbs/12_widgets.ipynb #5286838c
+# %% ../nbs/12_widgets.ipynb #f47cce3f
 def _selected_frame(study):
     """Measured values, then each model's predictions of the tasks that it knows."""
     if study.table is None:
@@ -524,7 +524,7 @@ def _selected_frame(study):
             frame[f"{task.column} by {name}"] = values[task.name].to_numpy()
     return frame
 
-# %% ../nbs/12_widgets.ipynb #9a1f4848
+# %% ../nbs/12_widgets.ipynb #9b4fb294
 def run_later(
     study: Study,
     work: Callable[[], object],
@@ -558,7 +558,7 @@ def wait_for(study: Study, seconds: float = 60.0) -> None:
     for one in list(study._jobs):
         one.result(timeout=seconds)
 
-# %% ../nbs/12_widgets.ipynb #64077410
+# %% ../nbs/12_widgets.ipynb #efde9919
 @lru_cache(maxsize=1)
 def style_sheet() -> str:
     """The views' style sheet; its colours are those of the JupyterLab theme in use."""
@@ -596,7 +596,7 @@ def table_html(
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f'<table class="fb-table">{title}{"".join(lines)}</table>'
 
-# %% ../nbs/12_widgets.ipynb #6ea2ca82
+# %% ../nbs/12_widgets.ipynb #4dae11bb
 def message_html(text: str, kind: str = "info") -> str:
     """One line of status: "info", "busy" or "error"; escaped."""
     check_choice("kind", kind, ("info", "busy", "error"))
@@ -629,7 +629,7 @@ def free_path(path: str | Path) -> Path:
         free = path.with_name(f"{path.stem}-{number}{path.suffix}")
     return free
 
-# %% ../nbs/12_widgets.ipynb #3c4bd13d
+# %% ../nbs/12_widgets.ipynb #6f08e302
 def static_text(name: str, package: str = "fusionbook", folder: str = "static") -> str:
     """A text file of an installed package."""
     return (resources.files(package) / folder / name).read_text(encoding="utf-8")
@@ -660,7 +660,7 @@ class Fitter(anywidget.AnyWidget):
     _esm = static_text("widgets.js")
     stored = Int(0, help="number of the drawing that was stored last").tag(sync=True)
 
-# %% ../nbs/12_widgets.ipynb #7bf5e519
+# %% ../nbs/12_widgets.ipynb #06c485cf
 CLEAR = "rgba(0,0,0,0)"
 
 
@@ -686,7 +686,7 @@ def send_selected(canvas: go.FigureWidget) -> None:
     if traces:
         canvas._send_restyle_msg({"selectedpoints": [None if one is None else [int(i) for i in one] for one in chosen]}, traces)
 
-# %% ../nbs/12_widgets.ipynb #925531bd
+# %% ../nbs/12_widgets.ipynb #b2dad3f3
 def new_canvas(
     height: int,  # pixels
     fitter: Fitter,  # the one of the view around it
@@ -698,7 +698,7 @@ def new_canvas(
     canvas._fitter, canvas._busy = fitter, False
     return canvas
 
-# %% ../nbs/12_widgets.ipynb #b6dee3b0
+# %% ../nbs/12_widgets.ipynb #7d3d56da
 @contextmanager
 def drawing(canvas: go.FigureWidget) -> Iterator[None]:
     """Hold all changes of one drawing together: the page hears a number first, and at the end the whole is stored under it."""
@@ -741,7 +741,7 @@ def send_again(
         canvas._send_relayout_msg(dict.fromkeys(names) | deepcopy(canvas._layout_obj._props))
     canvas.send_state(["_widget_data", "_widget_layout"])  # the page changed its own copy; traits that look equal are not sent
 
-# %% ../nbs/12_widgets.ipynb #4ce301fd
+# %% ../nbs/12_widgets.ipynb #6ad7f39a
 def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
     """Draw nothing but a line of text, plain text, in the middle."""
     words = dict(text=label_text(text, 120), x=0.5, y=0.5, xanchor="center", font=dict(size=13))
@@ -751,7 +751,7 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
         canvas.data = ()
         replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
 
-# %% ../nbs/12_widgets.ipynb #4fc60560
+# %% ../nbs/12_widgets.ipynb #349f1472
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
@@ -785,7 +785,7 @@ def still_figure(canvas: go.FigureWidget) -> go.Figure:
     forget_outline(canvas)
     return go.Figure(canvas.to_plotly_json()).update_layout(template="fusionbook", paper_bgcolor="#ffffff", width=None, editrevision=None)
 
-# %% ../nbs/12_widgets.ipynb #6210793a
+# %% ../nbs/12_widgets.ipynb #25a0b039
 class View(ipywidgets.VBox):
     """A box with one figure and its controls; it listens to a study, and tells it what the person does."""
 
@@ -832,7 +832,7 @@ class View(ipywidgets.VBox):
         self._ears = []
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #be65f12d
+# %% ../nbs/12_widgets.ipynb #45548f1f
 class WorkingView(View):
     """How a view waits: it says what is being computed, draws when that is done, and says what went wrong."""
 
@@ -863,7 +863,7 @@ class WorkingView(View):
             self.say(f"Computing: {doing} …", "busy")
         run_later(self.study, compute, done, failed, now=ready)
 
-# %% ../nbs/12_widgets.ipynb #0ed42ee3
+# %% ../nbs/12_widgets.ipynb #fd49ec0e
 class StandingView(WorkingView):
     """What every view can do besides: say an error, give its figure, be written to a page."""
 
@@ -903,7 +903,7 @@ class StandingView(WorkingView):
         side = ipywidgets.VBox([panel], layout={"width": f"{width}px", "height": f"{self.height}px", "overflow": "hidden auto"})
         return ipywidgets.HBox([self.drawing, side], layout={"overflow": "hidden"})
 
-# %% ../nbs/12_widgets.ipynb #884fcfe0
+# %% ../nbs/12_widgets.ipynb #9bea906e
 class LassoView(StandingView):
     """A view whose first `n_maps` traces hold molecules that a lasso or box can select; further ones are marks."""
 
@@ -949,7 +949,7 @@ class LassoView(StandingView):
             if again:
                 send_selected(self.canvas)
 
-# %% ../nbs/12_widgets.ipynb #6933a44d
+# %% ../nbs/12_widgets.ipynb #f24ce21f
 COLOURS = ("measured", "predicted", "error", "leverage", "spread", "split")
 MAX_POINTS = 20_000  # a FigureWidget stays smooth up to here
 
@@ -996,7 +996,7 @@ def colouring(
         return Colouring(np.abs(values - table.Y[:, j]), f"{title}, |predicted − measured|")
     return Colouring(values, f"{title}, {'predicted' if kind == 'predicted' else 'spread of the ensemble'}")
 
-# %% ../nbs/12_widgets.ipynb #e416831d
+# %% ../nbs/12_widgets.ipynb #60ceae33
 WAYS = ("SMILES", "SMARTS", "text", "row")
 
 
@@ -1030,7 +1030,7 @@ def find_molecules(
         raise InputError(f"{text!r} is no SMARTS pattern that can be read.")
     return np.array([i for i, one in enumerate(_molecules(table.canonical)) if one.HasSubstructMatch(pattern)], dtype=np.int64)
 
-# %% ../nbs/12_widgets.ipynb #43839b58
+# %% ../nbs/12_widgets.ipynb #d7b67236
 @lru_cache(maxsize=2)
 def _molecules(canonical):
     return [parse_smiles(one)[0] for one in canonical]
@@ -1052,7 +1052,7 @@ def _find_text(table, text):
         found |= table.extra[name].astype(str).str.contains(text, case=False, regex=False).to_numpy()
     return np.flatnonzero(found)
 
-# %% ../nbs/12_widgets.ipynb #adcae6ea
+# %% ../nbs/12_widgets.ipynb #a4088924
 def map_parts(
     study: Study,
     model: str,
@@ -1071,7 +1071,7 @@ def map_ready(study: Study, model: str, blocks: Sequence[str | None], kind: str)
     keys = [("latent", model, block) for block in blocks] + ([(method, model)] if method else [])
     return all(study.ready(*key) for key in keys)
 
-# %% ../nbs/12_widgets.ipynb #10d63dac
+# %% ../nbs/12_widgets.ipynb #eb429bc5
 def molecule_html(study: Study, row: int) -> str:
     """One molecule of the table: its picture, its part of the split, measured and predicted values."""
     smiles = study.table.smiles[row]
@@ -1092,14 +1092,14 @@ def empty_html(text: str) -> str:
     """A designed empty state: what is missing and what to do."""
     return f'<div class="fb-empty">{html.escape(text)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #5e9bccc2
+# %% ../nbs/12_widgets.ipynb #aec0838c
 def map_points(xy: np.ndarray, rows: np.ndarray, own: np.ndarray, selection: Sequence[int]) -> dict:
     """Places, row numbers and selection of the molecules `rows[own]`, as arguments of a trace."""
     ids = rows[own]
     chosen = np.flatnonzero(np.isin(ids, selection)) if len(selection) else None
     return dict(x=xy[ids, 0], y=xy[ids, 1], customdata=ids, selectedpoints=chosen)
 
-# %% ../nbs/12_widgets.ipynb #abe048b3
+# %% ../nbs/12_widgets.ipynb #8786ad0c
 def map_marker(values: np.ndarray, names: Sequence[str], bar: dict) -> dict:
     """Colours of known values: a scale from the 2nd to the 98th percentile, or one colour a category."""
     common = dict(size=6, opacity=0.85, line=dict(width=0.5, color="rgba(128,128,128,0.7)"))
@@ -1143,7 +1143,7 @@ def sample_words(study: Study, drawn: int) -> str:
         return ""
     return f" {drawn:,} of {study.n:,} molecules are drawn: a random sample, with the test set and what is selected."
 
-# %% ../nbs/12_widgets.ipynb #45eb9929
+# %% ../nbs/12_widgets.ipynb #fec15743
 class MapCanvas(LassoView):
     """The drawing of the maps: traces, colours, selection, marks."""
 
@@ -1173,7 +1173,7 @@ class MapCanvas(LassoView):
         for trace in fig.data:
             trace.on_selection(self.on_selection)
 
-# %% ../nbs/12_widgets.ipynb #f39dbc24
+# %% ../nbs/12_widgets.ipynb #f0e7f72e
 class MapEvents(MapCanvas):
     """What the pointer does on the maps."""
 
@@ -1194,7 +1194,7 @@ class MapEvents(MapCanvas):
         if points.trace_index == 3:
             self.study.selection = ()
 
-# %% ../nbs/12_widgets.ipynb #142bbb6f
+# %% ../nbs/12_widgets.ipynb #e8d12945
 class MapLabels(MapEvents):
     """What is written on the maps."""
 
@@ -1213,7 +1213,7 @@ class MapLabels(MapEvents):
         spaces = " beside ".join(names)
         return f"Map of the molecules in the latent space {spaces}, coloured by {self.colour.title}. {counts}"
 
-# %% ../nbs/12_widgets.ipynb #cbe65bad
+# %% ../nbs/12_widgets.ipynb #de5aa0ca
 class MapDrawing(MapLabels):
     """What the maps show."""
 
@@ -1224,7 +1224,9 @@ class MapDrawing(MapLabels):
         known = np.isfinite(colour.values[self.rows])
         title = dict(text=label_text(colour.title, 60), side="right")
         marker = map_marker(colour.values[self.rows][known], colour.names, dict(title=title))
-        counts = f"{np.isfinite(colour.values).sum():,} of {self.study.n:,} molecules have a value, the others are grey."
+        valued = int(np.isfinite(colour.values).sum())
+        counts = f"All {valued:,} molecules have a value." if valued == self.study.n else (
+            f"{valued:,} of {self.study.n:,} molecules have a value, the others are grey.")
         sampled = sample_words(self.study, len(self.rows))
         with drawing(self.canvas):
             outlined = drop_outline(self.canvas)
@@ -1246,7 +1248,7 @@ class MapDrawing(MapLabels):
                 trace.update(visible=shown, **map_points(xy, self.rows, own, self.study.selection))
             self.canvas.data[2 * number + 1].marker.update(marker)
 
-# %% ../nbs/12_widgets.ipynb #5f0648a3
+# %% ../nbs/12_widgets.ipynb #61a7a993
 class MarkedMap(MapDrawing):
     """What is drawn over the molecules: where a pasted molecule lands."""
 
@@ -1265,7 +1267,7 @@ class MarkedMap(MapDrawing):
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
                 trace.marker.symbol = symbols
 
-# %% ../nbs/12_widgets.ipynb #0475dd20
+# %% ../nbs/12_widgets.ipynb #fc520ea7
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
     """A labelled menu; its texts are plain text."""
     pairs = [one if isinstance(one, tuple) else (str(one), one) for one in options]
@@ -1307,7 +1309,7 @@ def refill(view: View, dropdown: ipywidgets.Dropdown, options: Sequence, value: 
     finally:
         view._filling = False
 
-# %% ../nbs/12_widgets.ipynb #04a29ba6
+# %% ../nbs/12_widgets.ipynb #bd87f628
 class MapControls(MarkedMap):
     """The controls of the embedding explorer."""
 
@@ -1336,7 +1338,7 @@ class MapControls(MarkedMap):
         bottom = line(self.how, self.find_box, self.paste_box, clear, save, page)
         return [top, self._beside(self.panel, 292), bottom]
 
-# %% ../nbs/12_widgets.ipynb #052aac98
+# %% ../nbs/12_widgets.ipynb #fb976d66
 class MapFollowing(MapControls):
     """What a map does when another view, or Python, changes the study."""
 
@@ -1364,7 +1366,7 @@ class MapFollowing(MapControls):
             self._filling = False
         self.first.value = block
 
-# %% ../nbs/12_widgets.ipynb #56297690
+# %% ../nbs/12_widgets.ipynb #7a7f0b3e
 def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distance: np.ndarray) -> str:
     """A pasted molecule: picture, predictions, neighbours with their distances (unitless)."""
     names = [task for task in study.model_called(model).tasks_ if task.name in study.properties]
@@ -1375,7 +1377,7 @@ def landed_html(study: Study, smiles: str, model: str, rows: np.ndarray, distanc
     near = pd.DataFrame({"distance": distance, "SMILES": [study.table.smiles[i] for i in rows]}, index=pd.Index(rows, name="neighbour"))
     return f'<div class="fb-panel">{parts}<h3>nearest molecules</h3>{table_html(near)}</div>'
 
-# %% ../nbs/12_widgets.ipynb #13bf69fe
+# %% ../nbs/12_widgets.ipynb #37eede36
 class MapActions(MapFollowing):
     """What a person does with a map."""
 
@@ -1398,7 +1400,7 @@ class MapActions(MapFollowing):
             self.study.hovered = int(rows[0])
         self.say(f"{len(rows):,} molecules match {text.strip()[:60]!r}.")
 
-# %% ../nbs/12_widgets.ipynb #d8d03edf
+# %% ../nbs/12_widgets.ipynb #52a1296f
 class PastingMap(MapActions):
     """A map on which a molecule can land that is not in the table."""
 
@@ -1432,7 +1434,7 @@ class PastingMap(MapActions):
         self.study.selection = ()
         self.study.hovered = None
 
-# %% ../nbs/12_widgets.ipynb #81d75dca
+# %% ../nbs/12_widgets.ipynb #cdde315f
 class SavingMap(PastingMap):
     """A map whose selection can be written to a file."""
 
@@ -1446,7 +1448,7 @@ class SavingMap(PastingMap):
         self.say(f"{len(self.study.selection):,} molecules written to {path}.")
         return path
 
-# %% ../nbs/12_widgets.ipynb #c2d88e47
+# %% ../nbs/12_widgets.ipynb #9bb904b3
 class EmptyMap(SavingMap):
     """How a map looks before there is anything to draw, and once there is."""
 
@@ -1469,7 +1471,7 @@ class EmptyMap(SavingMap):
         if self.study.background and able and not self.study.ready("predictions", name):
             run_later(self.study, lambda: self.study.predictions(name), lambda _: self.show_panel(), self.fail)
 
-# %% ../nbs/12_widgets.ipynb #bf148e05
+# %% ../nbs/12_widgets.ipynb #e68704a1
 class EmbeddingExplorer(EmptyMap):
     """Maps of latent spaces: colour, point, lasso, find, paste a new molecule, save.
 
@@ -1513,7 +1515,7 @@ class EmbeddingExplorer(EmptyMap):
         """The molecule that is shown beside the map."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #aeb1a40a
+# %% ../nbs/12_widgets.ipynb #596497f5
 def join_figures(
     figures: Sequence[go.Figure],  # each with one x and one y axis
     shares: Sequence[float],  # share of the width that each gets
@@ -1542,7 +1544,7 @@ def join_figures(
     layout |= dict(template="fusionbook", annotations=notes, shapes=shapes, meta={"description": " ".join(words)})
     return go.Figure(traces, layout | dict(margin=dict(l=56, r=16, t=top, b=48)))
 
-# %% ../nbs/12_widgets.ipynb #faf35f84
+# %% ../nbs/12_widgets.ipynb #64a71f44
 def _moved_axis(axis, domain, anchor):
     """An axis on its place; a tie to the other axis keeps its number."""
     axis = {**axis, "domain": domain, "anchor": anchor}
@@ -1576,7 +1578,7 @@ def _moved_note(note, number):
             note[name] = old.replace(axis, f"{axis}{number}", 1)
     return note
 
-# %% ../nbs/12_widgets.ipynb #4b70860c
+# %% ../nbs/12_widgets.ipynb #c295851d
 CARD_MOLECULES = 500  # molecules that a feature card looks at
 
 
@@ -1612,7 +1614,7 @@ def leverage_figure(spectrum: Spectrum, k: int, how: str = "top") -> go.Figure:
     joined = join_figures([bars, features], [0.42, 0.58], gap=0.2)
     return joined.update_layout(legend_y=1.09, legend2_y=1.0, margin_t=76)
 
-# %% ../nbs/12_widgets.ipynb #e6aebf90
+# %% ../nbs/12_widgets.ipynb #5e81dcb5
 class LeverageControls(StandingView):
     """The controls of the leverage explorer."""
 
@@ -1644,7 +1646,7 @@ class LeverageControls(StandingView):
         """The feature card."""
         return [self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #5366ff25
+# %% ../nbs/12_widgets.ipynb #0a42c64b
 class LeverageCards(LeverageControls):
     """How the leverage explorer opens a card."""
 
@@ -1690,7 +1692,7 @@ class LeverageCards(LeverageControls):
     def _show_card(self, card):
         self.panel.value = card_html(card, self.study.n)
 
-# %% ../nbs/12_widgets.ipynb #56dad5f7
+# %% ../nbs/12_widgets.ipynb #3d9b6e75
 class LeverageExplorer(LeverageCards):
     """Rank slider, mass of the blocks, columns of a CUR, and a card for each learned feature.
 
@@ -1736,7 +1738,7 @@ class LeverageExplorer(LeverageCards):
             found = self.scores[row].iloc[0]
             self.click_feature(str(found["block"]), int(found["feature"]))
 
-# %% ../nbs/12_widgets.ipynb #1eb8381f
+# %% ../nbs/12_widgets.ipynb #17239fc5
 CONNECTED_MOLECULES = 1000  # molecules that are compared
 MEANINGS = {
     "cka": "CKA: 1 = the same space up to rotation and scale, 0 = nothing in common",
@@ -1780,7 +1782,7 @@ def connected(study: Study, model: str, measure: str) -> Connections:
 
     return study.keep(("connected", model, measure), compute)
 
-# %% ../nbs/12_widgets.ipynb #d3ced69c
+# %% ../nbs/12_widgets.ipynb #acba8f0c
 def connection_figure(found: Connections, mass: pd.Series | None = None) -> tuple[go.Figure, pd.DataFrame]:
     """Heatmap (source in rows) beside the network of what clears null and floor; and the network's edges."""
     with warnings.catch_warnings():
@@ -1792,17 +1794,17 @@ def connection_figure(found: Connections, mass: pd.Series | None = None) -> tupl
     for note in drawn.layout.annotations[-1:]:
         note.text = (note.text or "").replace("; ", "<br>")
     joined = join_figures([heatmap, drawn], [0.5, 0.5], gap=0.06)
-    return joined.update_layout(legend=dict(y=-0.2, yanchor="top"), margin_b=90), net.edges
+    return joined.update_layout(legend=dict(x=0.53, y=-0.16, yanchor="top"), margin_b=90), net.edges
 
 
 def stacked(fig: go.Figure) -> go.Figure:
     """The same drawing for a page or a report: the network below the heatmap, so that both have the whole width."""
     above, below = dict(domain=[0.6, 1]), dict(domain=[0, 0.4])
     wide = dict(domain=[0, 1])
-    places = dict(xaxis=wide, xaxis2=wide, yaxis=above, yaxis2=below, legend=dict(y=0.46, yanchor="middle"))
+    places = dict(xaxis=wide, xaxis2=wide, yaxis=above, yaxis2=below, legend=dict(x=0, y=0.46, yanchor="middle"))
     return fig.update_layout(places, height=1000)
 
-# %% ../nbs/12_widgets.ipynb #43440583
+# %% ../nbs/12_widgets.ipynb #289f4cab
 def transferred(study: Study, model: str) -> Transfer:
     """What each block knows of each property, computed once."""
     def compute():
@@ -1838,7 +1840,7 @@ def prepare_pairs(study: Study, model: str) -> None:
         study.latent(model, block)
         prepared(study, model, block)
 
-# %% ../nbs/12_widgets.ipynb #5044d38a
+# %% ../nbs/12_widgets.ipynb #eef10640
 def pair_figure(study: Study, model: str, source: str, target: str) -> go.Figure:
     """Two spaces side by side, every molecule in the same colour on both: its place along the first axis of the source."""
     maps = [study.latent(model, source), study.latent(model, target)]
@@ -1875,7 +1877,7 @@ def pair_html(found: Connections, quality: pd.Series, transfer: Transfer | None,
     return (f'<div class="fb-panel"><h3>{html.escape(source)} → {html.escape(target)}</h3><p>This connection {verdict}.</p>'
             f"{table_html(frame)}<p>{html.escape(MEANINGS[found.measure])}.</p></div>")
 
-# %% ../nbs/12_widgets.ipynb #f974718d
+# %% ../nbs/12_widgets.ipynb #8d563808
 class ConnectionControls(LassoView):
     """The controls of the connection explorer."""
 
@@ -1884,14 +1886,14 @@ class ConnectionControls(LassoView):
     pair = None
 
     def _build(self):
-        self.model = menu("model", [("none", "")], "160px", tip="whose spaces are compared")
-        self.measure = menu("measure", tuple(MEASURES), "200px", tip="how two spaces are compared")
-        self.shown = ipywidgets.ToggleButtons(options=["all connections", "two spaces", "transfer"], style={"button_width": "110px"})
+        self.model = menu("model", [("none", "")], "135px", tip="whose spaces are compared")
+        self.measure = menu("measure", tuple(MEASURES), "160px", tip="how two spaces are compared")
+        self.shown = ipywidgets.ToggleButtons(options=["all connections", "two spaces", "transfer"], style={"button_width": "122px"})
         self.model.observe(lambda change: self._filling or self.study.set_trait("model", change["new"]), "value")
         self.measure.observe(lambda change: self._filling or self.study.set_trait("measure", change["new"]), "value")
         self.shown.observe(lambda change: self._filling or self.refresh(), "value")
-        self.source = menu("from", [("none", "")], "130px", tip="the first of two spaces")
-        self.target = menu("to", [("none", "")], "130px", tip="the second of two spaces")
+        self.source = menu("from", [("none", "")], "125px", tip="the first of two spaces")
+        self.target = menu("to", [("none", "")], "110px", tip="the second of two spaces")
         both = button("Open", "show these two spaces side by side", lambda _: self.open_chosen(), "64px")
         self.panel = ipywidgets.HTML(empty_html("Click a cell or the middle of a line, or press Open: two spaces appear side by side."))
         save = button("Save HTML", "write this view to a page that needs no network", lambda _: self.save_page(), "96px")
@@ -1920,7 +1922,7 @@ class ConnectionControls(LassoView):
         found = connected(self.study, name, self.study.measure)
         return found, pair_quality(self.study, name, source, target), transfer, pair_figure(self.study, name, source, target)
 
-# %% ../nbs/12_widgets.ipynb #26fea2e6
+# %% ../nbs/12_widgets.ipynb #c73df5e8
 class ConnectionDrawing(ConnectionControls):
     """What the connection explorer draws."""
 
@@ -1965,7 +1967,7 @@ class ConnectionDrawing(ConnectionControls):
         words = "Every molecule has the same colour on both maps: where the colours stay in order, the spaces agree."
         self.say(words + sample_words(self.study, len(self.canvas.data[0].x)))
 
-# %% ../nbs/12_widgets.ipynb #ee24056c
+# %% ../nbs/12_widgets.ipynb #b48d13f0
 class ConnectionEvents(ConnectionDrawing):
     """What the pointer does on connections."""
 
@@ -2013,7 +2015,7 @@ class ConnectionEvents(ConnectionDrawing):
             self.study.block = self.found.names[points.point_inds[0]]
             self.say(f"All views look at {self.study.block} now.")
 
-# %% ../nbs/12_widgets.ipynb #1df5f0ba
+# %% ../nbs/12_widgets.ipynb #a603d5e8
 class PairEvents(ConnectionEvents):
     """What the pointer does on two spaces."""
 
@@ -2029,7 +2031,7 @@ class PairEvents(ConnectionEvents):
         elif hasattr(trace, "selectedpoints"):
             trace.selectedpoints = None  # the page's answer to a line that was taken away; a network fades nothing
 
-# %% ../nbs/12_widgets.ipynb #7f7dbd8f
+# %% ../nbs/12_widgets.ipynb #571cb8d0
 class ConnectionExplorer(PairEvents):
     """Heatmap and network of the spaces, two spaces side by side, and what each space knows of each property.
 
@@ -2065,7 +2067,7 @@ class ConnectionExplorer(PairEvents):
         ready = self.study.ready("connected", name, measure)
         self.work("the connections", lambda: connected(self.study, name, measure), self._draw_connections, ready=ready)
 
-# %% ../nbs/12_widgets.ipynb #3773e3d2
+# %% ../nbs/12_widgets.ipynb #9b3f3580
 @dataclass(frozen=True, eq=False)
 class Inspected:
     """Everything that is shown of one molecule."""
@@ -2104,7 +2106,7 @@ def predictions_of(study: Study, smiles: str) -> pd.DataFrame:
         columns[name] = texts
     return pd.DataFrame(columns).fillna("")
 
-# %% ../nbs/12_widgets.ipynb #3cd392b9
+# %% ../nbs/12_widgets.ipynb #8b4217c9
 def inspect_molecule(
     study: Study,
     smiles: str,  # any molecule
@@ -2139,7 +2141,7 @@ def inspect_molecule(
 
     return study.keep(("inspected", smiles, model, task), compute)
 
-# %% ../nbs/12_widgets.ipynb #0680daa6
+# %% ../nbs/12_widgets.ipynb #bd2172d4
 def inspected_html(one: Inspected) -> str:
     """One molecule: its atoms coloured by contribution, what it says in a sentence, and its applicability domain."""
     parts = []
@@ -2161,6 +2163,19 @@ def inspected_html(one: Inspected) -> str:
         parts.append(f"<p>{html.escape(one.note)}</p>")
     return f'<div class="fb-panel">{"".join(parts)}</div>'
 
+# %% ../nbs/12_widgets.ipynb #3ba4dcc1
+def shown_contributions(
+    explanations: Sequence[Explanation],
+    most: int = 8,  # bars; the blocks beyond are one bar together
+) -> list[pd.Series]:  # one series a molecule, with the same index
+    """Contributions of the blocks that matter most to any of the molecules, in the model's order, and the sum of all others."""
+    values = pd.DataFrame({i: one.blocks for i, one in enumerate(explanations)}).reindex(explanations[0].blocks.index).fillna(0.0)
+    largest = set(values.abs().max(axis=1).nlargest(most).index)
+    kept = values[[name in largest for name in values.index]]
+    if len(kept) < len(values):
+        kept = pd.concat([kept, (values.sum() - kept.sum()).to_frame(f"{len(values) - len(kept)} other blocks").T])
+    return [kept[i] for i in kept]
+
 
 def contribution_figure(
     explanations: Sequence[Explanation],  # one or two, of the same task
@@ -2168,8 +2183,9 @@ def contribution_figure(
     """Contribution of each block to the predictions, in the property's unit."""
     fig = go.Figure()
     words = []
+    shown = shown_contributions(explanations)
     for number, one in enumerate(explanations):
-        frame = one.to_frame()["contribution"].reindex(explanations[0].blocks.index, fill_value=0.0)
+        frame = shown[number]
         style = plots.block_style(number)
         fig.add_bar(y=[label_text(name, 24) for name in frame.index], x=frame.to_numpy(), orientation="h", name=label_text(one.smiles, 30),
                     marker=dict(color=style["color"], pattern_shape=("", "/")[number % 2]), hovertemplate="%{y}: %{x:+.4g}<extra></extra>")
@@ -2180,7 +2196,7 @@ def contribution_figure(
     text = ". ".join(words)
     return fig.update_layout(template="fusionbook", barmode="group", showlegend=len(explanations) > 1, meta={"description": text})
 
-# %% ../nbs/12_widgets.ipynb #b7266d1f
+# %% ../nbs/12_widgets.ipynb #6528d039
 class InspectorControls(StandingView):
     """The controls of the molecule inspector."""
 
@@ -2223,7 +2239,7 @@ class InspectorControls(StandingView):
         """The molecules and the table of predictions."""
         return [*(card.value for card in self.cards), self.numbers.value]
 
-# %% ../nbs/12_widgets.ipynb #68c05915
+# %% ../nbs/12_widgets.ipynb #d3ef8832
 class MoleculeInspector(InspectorControls):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
@@ -2255,8 +2271,8 @@ class MoleculeInspector(InspectorControls):
             card.value = "" if one is None else inspected_html(one)
         explanations = [one.explanation for one in found if one.explanation is not None]
         if explanations:
-            rows = len(explanations[0].blocks)
-            show_figure(self.canvas, contribution_figure(explanations), max(self.height, 100 + (8 + 10 * len(explanations)) * rows))
+            fig = contribution_figure(explanations)
+            show_figure(self.canvas, fig, max(self.height, 100 + (8 + 10 * len(explanations)) * len(fig.data[0].y)))
         else:
             clear_canvas(self.canvas)
         tables = [table_html(one.predictions, f"{one.smiles[:60]}: predictions with 90 % intervals") for one in found]
@@ -2270,7 +2286,7 @@ class MoleculeInspector(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
-# %% ../nbs/12_widgets.ipynb #2b5c99ef
+# %% ../nbs/12_widgets.ipynb #9ffeaad9
 PRESETS = ("all", "well measured", "none")
 LISTED = 60  # properties listed at a time; the filter finds the others
 
@@ -2315,7 +2331,7 @@ def preset_names(table: MoleculeTable, preset: str) -> list[str]:
     r = pd.DataFrame(table.Y, columns=table.task_names).corr(min_periods=10)[name]
     return [one for one in table.task_names if one == name or abs(r[one]) >= 0.5]
 
-# %% ../nbs/12_widgets.ipynb #f020ab54
+# %% ../nbs/12_widgets.ipynb #62ff4439
 def pick_problems(
     table: MoleculeTable,
     names: Sequence[str],
@@ -2346,7 +2362,7 @@ def pick_problems(
             found.append(f"{len(few)} pairs share fewer than 10 molecules, e.g. {names[j]} and {names[i]} ({both[i, j]}).")
     return found
 
-# %% ../nbs/12_widgets.ipynb #81bf79f2
+# %% ../nbs/12_widgets.ipynb #5b0493b6
 class PickerControls(StandingView):
     """The controls of the property picker."""
 
@@ -2384,7 +2400,7 @@ class PickerControls(StandingView):
         lines = "".join(row.children[1].value for row in self.rows.children)
         return [f"<div>{lines}</div>", self.panel.value]
 
-# %% ../nbs/12_widgets.ipynb #cf415e54
+# %% ../nbs/12_widgets.ipynb #4fb6c57f
 class PickerActions(PickerControls):
     """What a person does with the picker."""
 
@@ -2398,7 +2414,7 @@ class PickerActions(PickerControls):
         if preset != "choose …":
             self.study.properties = preset_names(self.study.table, preset)
 
-# %% ../nbs/12_widgets.ipynb #62ba407c
+# %% ../nbs/12_widgets.ipynb #88ce8a48
 class PropertyPicker(PickerActions):
     """Tick properties, or take a preset; see their units, labels, ranges, overlap and correlation, and what will not work.
 
@@ -2440,7 +2456,7 @@ class PropertyPicker(PickerActions):
         labels = int(table.only(names).mask.sum()) if names else 0
         self.say(f"{len(names)} of {table.t} properties picked, {labels:,} labels." + self._more)
 
-# %% ../nbs/12_widgets.ipynb #2674485c
+# %% ../nbs/12_widgets.ipynb #1be8a212
 LAB_MODELS = {"mean": "control: mean of the labels", "ST": "one network a property", "MT": "one network for all",
               "F-MT": "fused networks, new head"}
 HEAD_STEP = 50.0  # what fitting the fused head of one property costs, in steps of a network of width 100
@@ -2475,7 +2491,7 @@ class TrainingPlan:
         kind = {"ST": SingleTask, "MT": MultiTask}[name]
         return kind(self.configured(kind), n_models=self.n_models, seed=self.seed, n_jobs=1, progress=False)
 
-# %% ../nbs/12_widgets.ipynb #1d8da2ce
+# %% ../nbs/12_widgets.ipynb #1ff207ca
 class Training:
     """One training: runs in any thread, tells its progress in attributes, and leaves nothing half done."""
 
@@ -2511,7 +2527,7 @@ class Training:
         passed = time.perf_counter() - (self.started or time.perf_counter())
         return passed / max(self.steps, 1.0) * max(self.total - self.steps, 0.0)
 
-# %% ../nbs/12_widgets.ipynb #ace44d51
+# %% ../nbs/12_widgets.ipynb #ddda53c0
 class WatchedTraining(Training):
     """How a training follows what it trains, and stops."""
 
@@ -2552,7 +2568,7 @@ class WatchedTraining(Training):
         ends = f"at most {left / 60:.0f} min left" if left > 90 else f"at most {left:.0f} s left"
         return f"{self.doing} · {self.rate():,.0f} molecules/s · {ends}"
 
-# %% ../nbs/12_widgets.ipynb #7b736379
+# %% ../nbs/12_widgets.ipynb #23e81359
 class RunningTraining(WatchedTraining):
     """How a training runs."""
 
@@ -2596,7 +2612,7 @@ class RunningTraining(WatchedTraining):
             frames.append(compare({name: model}, self.table, split))
         return pd.concat(frames, ignore_index=True)
 
-# %% ../nbs/12_widgets.ipynb #9258a21f
+# %% ../nbs/12_widgets.ipynb #b15a086f
 def unfinished_tasks(models: Mapping[str, PropertyModel]) -> list[str]:
     """Say which networks were still improving when their training ended: one text a model."""
     found = []
@@ -2637,7 +2653,7 @@ class LabTraining(RunningTraining):
         config = self.plan.configured(SingleTask if name == "ST" else MultiTask)
         return self.plan.n_models * float(sum(count_steps(max(int(n), 1), config) for n in counts))
 
-# %% ../nbs/12_widgets.ipynb #ece85362
+# %% ../nbs/12_widgets.ipynb #e52ef335
 def errors_html(frame: pd.DataFrame) -> str:
     """The errors of a comparison, one row a property, one column a model, in standard deviations."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")
@@ -2669,7 +2685,7 @@ def curves_figure(training: Training) -> go.Figure:
         found[list(found)[0]].append(blank)
     return plots.learning_curves(found)
 
-# %% ../nbs/12_widgets.ipynb #29d3af5d
+# %% ../nbs/12_widgets.ipynb #ccef075d
 class LabControls(StandingView):
     """The controls of the fusion lab."""
 
@@ -2714,7 +2730,7 @@ class LabControls(StandingView):
         """The results."""
         return [self.results.value]
 
-# %% ../nbs/12_widgets.ipynb #85b8f778
+# %% ../nbs/12_widgets.ipynb #a5742c8d
 class LabDrawing(LabControls):
     """What the fusion lab shows of a training."""
 
@@ -2759,7 +2775,7 @@ class LabDrawing(LabControls):
             self.draw()
             self._next = time.perf_counter() + 4 * (time.perf_counter() - now)
 
-# %% ../nbs/12_widgets.ipynb #3d62ee57
+# %% ../nbs/12_widgets.ipynb #aebc2204
 class LabThread(LabDrawing):
     """How the lab runs a training beside the kernel, and how it stops one."""
 
@@ -2795,7 +2811,7 @@ class LabThread(LabDrawing):
         """Wait until the training has ended, for scripts."""
         self._thread.join(seconds)
 
-# %% ../nbs/12_widgets.ipynb #60cdbaf3
+# %% ../nbs/12_widgets.ipynb #69e68861
 def honest_models(models: Mapping[str, PropertyModel], table: MoleculeTable, split: Split) -> dict[str, PropertyModel]:
     """The models that have seen no test molecule of this split."""
     keys = molecule_keys([table.canonical[i] for i in split.test])
@@ -2817,7 +2833,7 @@ def done_words(
         notes.append(f"{', '.join(gone)} left the study: trained on test molecules of the new split.")
     return " ".join(notes)
 
-# %% ../nbs/12_widgets.ipynb #287a43ae
+# %% ../nbs/12_widgets.ipynb #85eb6c6b
 class LabEnd(LabThread):
     """How a training ends."""
 
@@ -2859,7 +2875,7 @@ class LabEnd(LabThread):
         self.draw()
         self.say(done_words(training, self.study.table, gone))
 
-# %% ../nbs/12_widgets.ipynb #373c8839
+# %% ../nbs/12_widgets.ipynb #84bca9e7
 class FusionLab(LabEnd):
     """Train models in the background, watch, cancel, compare; fitted models go to `study.models` only on success.
 
@@ -2889,7 +2905,7 @@ class FusionLab(LabEnd):
         self._thread = threading.Thread(target=self._run, args=(self.training,), daemon=True)
         self._thread.start()
 
-# %% ../nbs/12_widgets.ipynb #a0197dae
+# %% ../nbs/12_widgets.ipynb #6b8c8dbe
 VIEWS = (PropertyPicker, FusionLab, EmbeddingExplorer, LeverageExplorer, ConnectionExplorer, MoleculeInspector)
 
 
@@ -2933,7 +2949,7 @@ class Dashboard(ipywidgets.VBox):
             view.close()
         super().close()
 
-# %% ../nbs/12_widgets.ipynb #439a8d2b
+# %% ../nbs/12_widgets.ipynb #a41f4392
 def explore(
     what: object,  # a Study; a MoleculeTable, frame or CSV path; or anything with table, split and models
     split: Split | None = None,

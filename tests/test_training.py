@@ -427,6 +427,8 @@ def test_many_encoders_in_one_pass_equal_each_alone(small_config):
 
 
 INTERRUPTED = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits SIGINT ignored
 import numpy as np
 from fusionbook.graphs import pack_graphs
 from fusionbook.training import TrainConfig, fit_many

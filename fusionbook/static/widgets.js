@@ -17,7 +17,7 @@ function render({ model, el }) {
   });
   const label = () => {
     for (const handle of view()?.querySelectorAll(".noUi-handle:not([aria-label])") ?? []) {
-      handle.setAttribute("aria-label", handle.closest(".jupyter-widgets")?.querySelector("label")?.textContent ?? "slider");
+      handle.setAttribute("aria-label", handle.closest(".widget-inline-hbox")?.querySelector("label")?.textContent ?? "slider");
     }
   };
   const compare = () => {
