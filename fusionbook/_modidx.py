@@ -928,6 +928,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'fusionbook.training.label_weights': ('training.html#label_weights', 'fusionbook/training.py'),
                                      'fusionbook.training.learning_rate': ('training.html#learning_rate', 'fusionbook/training.py'),
                                      'fusionbook.training.masked_loss': ('training.html#masked_loss', 'fusionbook/training.py'),
+                                     'fusionbook.training.overall_loss': ('training.html#overall_loss', 'fusionbook/training.py'),
                                      'fusionbook.training.pack_network': ('training.html#pack_network', 'fusionbook/training.py'),
                                      'fusionbook.training.predict_rows': ('training.html#predict_rows', 'fusionbook/training.py'),
                                      'fusionbook.training.read_model': ('training.html#read_model', 'fusionbook/training.py'),

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'Report', 'ATOMS_AT_A_TIME', 'ROWS_AT_A_TIME', 'FORMAT', 'FORMAT_VERSION', 'masked_loss',
            'label_weights', 'choose_device', 'TrainConfig', 'count_steps', 'learning_rate', 'History', 'Progress',
-           'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'has_bfloat16', 'faster_precision', 'fit_module',
-           'TrainedNetwork', 'embed_many', 'build_network', 'target_scale', 'fit_network', 'choose_jobs', 'fit_many',
-           'write_model', 'read_model', 'pack_network', 'unpack_network']
+           'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'overall_loss', 'has_bfloat16',
+           'faster_precision', 'fit_module', 'TrainedNetwork', 'embed_many', 'build_network', 'target_scale',
+           'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network', 'unpack_network']
 
 # %% ../nbs/05_training.ipynb #4c141cb0
 import copy
@@ -299,8 +299,18 @@ def predict_rows(
     return torch.cat(parts).numpy()
 
 # %% ../nbs/05_training.ipynb #8dc6116f
+def overall_loss(
+    task_losses: np.ndarray,  # (t,) mean squared errors on the standardised scale
+) -> float:
+    """Average m / (1 + m) over the tasks: 0 for perfect predictions, 0.5 for the mean, below 1 whatever happens.
+
+    `task_losses` has shape (t,), unitless; returns a scalar, unitless.
+    """
+    return float(np.mean(task_losses / (1 + task_losses)))
+
+
 class _Keeper:
-    """Keep the state that was best for each task, and for the mean over tasks (the last slot)."""
+    """Keep the state that was best for each task, and for all together by `overall_loss` (the last slot)."""
 
     def __init__(self, t):
         self.loss = np.full(t + 1, np.inf)
@@ -309,7 +319,7 @@ class _Keeper:
         self.last_gain = 0
 
     def update(self, step, round_number, task_losses, module):
-        losses = np.append(task_losses, task_losses.mean())
+        losses = np.append(task_losses, overall_loss(task_losses))
         better = losses < self.loss
         if not better.any():
             return
@@ -488,7 +498,7 @@ class TrainedNetwork:
 
     network: nn.Module  # encoder and head; its weights are set from `states`
     states: list[dict]  # distinct best states
-    state_of: np.ndarray  # (t + 1,) state number of each task; the last entry is best on average
+    state_of: np.ndarray  # (t + 1,) state number of each task; the last entry is best for all together
     tasks: tuple[str, ...]  # t names
     mean: np.ndarray  # (t,) of the training labels, original units
     std: np.ndarray  # (t,) of the training labels, original units
@@ -513,7 +523,7 @@ class TrainedNetwork:
         store: GraphStore,  # n molecules
         layer: str = "readout",  # "readout": after the encoder; "head": last hidden layer of the head
     ) -> np.ndarray:  # (n, d)
-        """Embed with the state that is best on average over the tasks: shape (n, d), float32, unitless."""
+        """Embed with the state that is best for all tasks together: shape (n, d), float32, unitless."""
         return embed_many([self], store, layer)[0]
 
     @property
