@@ -1,7 +1,7 @@
 """Train Chemprop 2 with its defaults on a split file and write the test errors as JSON.
 
 Runs in an environment that has Chemprop, by its own command line (`chemprop train`); nothing but the data, the
-split, the seed and the device is set. The test rows are predicted with the checkpoint of the lowest validation
+split, the seed, the device and, if asked for, the number of epochs is set. The test rows are predicted with the checkpoint of the lowest validation
 loss, which is what Chemprop does by itself.
 
     OMP_NUM_THREADS=1 cp/bin/python benchmarks/chemprop_baseline.py splits/esol_seed0.csv --out results
@@ -31,7 +31,7 @@ import pandas as pd
 from split_files import SPLITS, read_split_file, scores, split_hash
 
 
-def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path) -> dict:
+def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path, epochs: int | None = None) -> dict:
     """Train on the rows marked train and valid; returns test predictions (n_test, t) and how they were made."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.csv"
@@ -40,6 +40,7 @@ def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path) -> dict:
         command = [str(Path(sys.executable).with_name("chemprop")), "train", "--data-path", str(data)]
         command += ["--output-dir", str(out), "--smiles-columns", "smiles", "--target-columns", *tasks]
         command += ["--splits-column", "split", "--pytorch-seed", str(seed), "--accelerator", "cpu"]
+        command += [] if epochs is None else ["--epochs", str(epochs)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
         with log.open("w") as stream:
@@ -69,6 +70,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, help="PyTorch seed; default: the number after 'seed' in the file's name"
     )
+    parser.add_argument("--epochs", type=int, help="default: Chemprop's")
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON files and logs")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +83,7 @@ def main() -> None:
             print(f"{target} exists; skipped", flush=True)
             continue
         frame, tasks = read_split_file(path)
-        run = train(frame, tasks, seed, target.with_suffix(".log"))
+        run = train(frame, tasks, seed, target.with_suffix(".log"), args.epochs)
         Y = frame.loc[frame["split"] == "test", tasks].to_numpy(float)
         result = {
             "model": "chemprop",

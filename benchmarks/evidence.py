@@ -1,20 +1,29 @@
 """Does fusion help, when, and by how much: every model, control and ablation on the same test rows, over seeds.
 
-One call does one data set with one seed; it stores what it has done and goes on where it was stopped:
+One call does one data set, seed by seed; it stores what it has done and goes on where it was stopped:
 
-    python benchmarks/evidence.py bundled --seeds 0 1 2
-    python benchmarks/evidence.py qm9 --data qm9_complete.csv.gz --seeds 0 1 2
+    python benchmarks/evidence.py bundled --seeds 0 1 2 3 4
+    python benchmarks/evidence.py qm9 --data qm9_complete.csv.gz --seeds 0 1 2 3 4
     python benchmarks/evidence.py experimental --data sparse_experimental.csv.gz --seeds 0 1 2
     python benchmarks/evidence.py --summary
 
-`bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`;
-the seed draws molecules, labels, split and weights. `qm9`: 4,000 molecules, 10 % of the labels of 12 targets, random split,
-networks trained until nothing improves. `experimental`: 6,000 molecules that have a label besides the melting point, 16
-properties, scaffold split. All networks of one data set may take the same number of steps. A call writes
-benchmarks/results/evidence_<data>_<seed>.csv, one row a model and property; the summary writes evidence.md.
+`bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`.
+`qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained until nothing
+improves. `complete`: the same molecules with all labels. `experimental`: 6,000 molecules that have a label besides the melting
+point, 16 properties, scaffold split. The seed draws molecules, labels, split and weights. All networks of one data set may take
+the same number of passes and steps; none was tuned to it.
+
+`--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--brief` leaves out ablations;
+`--controls` adds what needs more trainings or many heads, `--extend` adds each property in turn to a model of the others, and `--chemprop-python PYTHON` (of an
+environment with Chemprop 2.3.1) adds Chemprop's multi-task model. Results: benchmarks/results/evidence_<data>_<seed>.csv, a row a
+model and property; curves_<data>_<seed>.csv, the validation curves; extend_<data>_<seed>.csv. The summary writes evidence.md.
 """
 
 import argparse
+import copy
+import json
+import subprocess
+import tempfile
 import time
 import warnings
 from dataclasses import replace
@@ -22,22 +31,41 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from evidence_summary import RESULTS, write_summary
 from rdkit import Chem
-from rdkit.Chem import rdFingerprintGenerator
+from rdkit.Chem import Fragments, rdFingerprintGenerator
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 
 from fusionbook.app import QUICKSTART, hide_labels, spread_shares
 from fusionbook.core import TrainingWarning, spawn_seeds
 from fusionbook.datasets import load_xtb
-from fusionbook.fusion import FusedMultiTask, MultiTask, SingleTask, UntrainedEncoders, encoders_to_fuse
-from fusionbook.molecules import read_molecules, split_molecules
+from fusionbook.fusion import (
+    FusedMultiTask,
+    MultiTask,
+    SingleTask,
+    UntrainedEncoders,
+    encoders_to_fuse,
+    load_model,
+)
+from fusionbook.molecules import MoleculeTable, read_molecules, split_molecules
 from fusionbook.training import TrainConfig
 
-RESULTS = Path(__file__).parent / "results"
 QM9 = "mu alpha homo lumo gap zpve r2 cv u0_atom u298_atom h298_atom g298_atom".split()
 LONG = dict(epochs=400, min_steps=3000, max_steps=40_000)
-ADDITIVE = {"alpha", "zpve", "r2", "cv", "polarisability", *(name for name in QM9 if name.endswith("_atom"))}
+BRIEF = [
+    "F-MT",
+    "F-MT, 300 CUR columns",
+    "F-MT, all columns",
+    "F-MT, ST only",
+    "control: untrained encoders, ridge",
+    "control: MT embedding, ridge",
+]
+CHEMPROP_EPOCHS = 100  # passes over the training rows; ours: 100, or `LONG`
+GROUPS = [getattr(Fragments, name) for name in sorted(dir(Fragments)) if name.startswith("fr_")]
+
+
+# Data
 
 
 def cut(table, n, seed):
@@ -59,16 +87,29 @@ def qm9(path, seed):
     return hide_labels(drawn, 0.1, seed=seed, split=lambda thin: split_molecules(thin, seed=seed))
 
 
+def complete(path, seed):
+    drawn = cut(read_molecules(path, tasks=QM9), 4000, seed)
+    return drawn, split_molecules(drawn, seed=seed)
+
+
 def experimental(path, seed):
     frame = pd.read_csv(path)
-    tasks = [name for name in frame.columns if name not in ("smiles", "n_properties")]
+    tasks = [name for name in frame.columns if name not in ("smiles", "inchikey", "n_properties")]
     others = [name for name in tasks if name != "mp_K"]
     frame = frame[frame[others].notna().any(axis=1)].reset_index(drop=True)
     table = cut(read_molecules(frame, tasks=tasks), 6000, seed)
     return table, split_molecules(table, by="scaffold", seed=seed)
 
 
-DATA = {"bundled": (bundled, {}), "qm9": (qm9, LONG), "experimental": (experimental, {})}
+DATA = {
+    "bundled": (bundled, {}),
+    "qm9": (qm9, LONG),
+    "complete": (complete, {}),
+    "experimental": (experimental, {}),
+}
+
+
+# Models that need no network
 
 
 def morgan_counts(smiles):
@@ -88,6 +129,12 @@ def composition(smiles):
     return pd.DataFrame(rows).fillna(0.0).to_numpy()
 
 
+def composition_and_groups(smiles):
+    """Counts of the elements and of RDKit's functional groups."""
+    mols = [Chem.MolFromSmiles(text) for text in smiles]
+    return np.hstack([composition(smiles), [[count(mol) for count in GROUPS] for mol in mols]])
+
+
 def per_task(X, table, split, make):
     """Fit one scikit-learn model a task on training and validation rows; predict the test rows."""
     known = np.concatenate([split.train, split.valid])
@@ -102,6 +149,21 @@ def ridge():
     return RidgeCV(alphas=np.logspace(-4, 4, 17))
 
 
+def forest():
+    return RandomForestRegressor(max_features=0.3, random_state=0)
+
+
+COUNTED = {
+    "control: composition, ridge": (composition, ridge),
+    "control: composition and groups, ridge": (composition_and_groups, ridge),
+    "control: Morgan counts, ridge": (morgan_counts, ridge),
+    "control: Morgan counts, random forest": (morgan_counts, forest),
+}
+
+
+# What is stored
+
+
 class Log:
     """One row a model and task; what is stored is not done again."""
 
@@ -114,22 +176,60 @@ class Log:
     def has(self, model):
         return any(row["model"] == model for row in self.rows)
 
-    def add(self, model, Y_hat, started):
+    def add(self, model, Y_hat, seconds):
         table, split = self.table, self.split
         sd = np.nanstd(table.Y[split.train], axis=0)
         error = np.nanmean(np.abs(Y_hat - table.Y[split.test]), axis=0) / sd
         counts = dict(n_train=table.mask[split.train].sum(axis=0), n_test=table.mask[split.test].sum(axis=0))
-        seconds = round(time.perf_counter() - started, 1)
         for j, task in enumerate(table.task_names):
             row = self.about | dict(model=model, task=task, error=round(float(error[j]), 5))
-            self.rows.append(
-                row | {name: int(value[j]) for name, value in counts.items()} | dict(seconds=seconds)
-            )
+            row |= {name: int(value[j]) for name, value in counts.items()}
+            self.rows.append(row | dict(seconds=round(seconds, 1)))
         pd.DataFrame(self.rows).to_csv(self.path, index=False)
-        print(
-            f"{self.about['data']} {self.about['seed']}  {model:44s} {error.mean():.4f}  {seconds:.0f} s",
-            flush=True,
-        )
+        where = f"{self.about['data']} {self.about['seed']}"
+        print(f"{where}  {model:48s} {np.nanmean(error):.4f}  {seconds:.0f} s", flush=True)
+
+    def fit(self, model, make):
+        """Fit and score a model unless that is stored; `make` returns an estimator that is not fitted."""
+        if self.has(model):
+            return
+        started = time.perf_counter()
+        Y_hat = make().fit(self.table, self.split).predict(self.table.select(self.split.test)).to_numpy()
+        self.add(model, Y_hat, time.perf_counter() - started)
+
+
+def trained(kind, log, config, folder, jobs):
+    """Train ST or MT, or take what an earlier call has kept; store its errors and validation curves."""
+    data, seed = log.about["data"], log.about["seed"]
+    kept = None if folder is None else Path(folder) / f"{data}_{seed}_{kind}"
+    if kept is not None and (kept / "config.json").exists():
+        model, seconds = load_model(kept), float("nan")
+    else:
+        started = time.perf_counter()
+        model = {"ST": SingleTask, "MT": MultiTask}[kind](config, seed=seed, n_jobs=jobs)
+        model.fit(log.table, log.split)
+        seconds = time.perf_counter() - started
+        if kept is not None:
+            model.save(kept)
+    if not log.has(kind):
+        log.add(kind, model.predict(log.table.select(log.split.test)).to_numpy(), seconds)
+        write_curves(model, kind, log)
+    return model
+
+
+def write_curves(model, kind, log):
+    """Validation error of every network after every round, averaged over its tasks."""
+    path = RESULTS / f"curves_{log.about['data']}_{log.about['seed']}.csv"
+    parts = [pd.read_csv(path)] if path.exists() else []
+    for one in model.networks_[0]:
+        h = one.history
+        name = one.tasks[0] if kind == "ST" else "all"
+        rows = dict(step=h.step, planned=h.steps, valid_mse=h.valid_loss.mean(axis=1).round(5))
+        parts.append(pd.DataFrame(rows).assign(model=kind, network=name))
+    pd.concat(parts)[["model", "network", "step", "planned", "valid_mse"]].to_csv(path, index=False)
+
+
+# Fused models
 
 
 def variants(single, multi, untrained, options):
@@ -147,6 +247,7 @@ def variants(single, multi, untrained, options):
         "source's F-MT: ST, network head, 300 CUR columns": lambda: FusedMultiTask(
             single, head="mlp", scaling="column", reduce="cur", **options
         ),
+        "control: ST embeddings, ridge": lambda: FusedMultiTask(single, head="ridge", **options),
         "control: untrained encoders": lambda: FusedMultiTask([untrained, *few], **options),
         "control: untrained encoders, ridge": lambda: FusedMultiTask(untrained, head="ridge", **options),
         "control: MT embedding": lambda: FusedMultiTask([multi, *few], **options),
@@ -154,90 +255,136 @@ def variants(single, multi, untrained, options):
     }
 
 
-def run(data, path, seed):
+def part_of(single, names):
+    """The single-task networks of some properties."""
+    part = copy.copy(single)
+    part.tasks_ = tuple(task for task in single.tasks_ if task.name in names)
+    part.networks_ = [[one for one in row if one.tasks[0] in names] for row in single.networks_]
+    return part
+
+
+def task_by_task(log, name, encoders_for, options):
+    """Score, for each property, a fused model of encoders chosen for it."""
+    if log.has(name):
+        return
+    started = time.perf_counter()
+    tested = log.table.select(log.split.test)
+    out = np.empty((tested.n, log.table.t))
+    for j, task in enumerate(log.table.task_names):
+        model = FusedMultiTask(encoders_for(task), **options).fit(log.table.only([task]), log.split)
+        out[:, j] = model.predict(tested).to_numpy()[:, 0]
+    log.add(name, out, time.perf_counter() - started)
+
+
+def controls(log, single, config, options, jobs):
+    """Own block only, all blocks but the own, T seeds of one property, and labels that mean nothing."""
+    table, split, seed = log.table, log.split, log.about["seed"]
+    names = table.task_names
+    task_by_task(log, "control: own block only", lambda task: part_of(single, [task]), options)
+    rest = {task: [name for name in names if name != task] for task in names}
+    task_by_task(log, "control: all ST blocks but the own", lambda task: part_of(single, rest[task]), options)
+    name = "control: T seeds of the property with most labels"
+    if not log.has(name):
+        best = names[int(table.mask[split.train].sum(axis=0).argmax())]
+        seeds = spawn_seeds(seed, table.t)
+        one = [SingleTask(config["ST"], seed=s, n_jobs=jobs).fit(table.only([best]), split) for s in seeds]
+        log.fit(name, lambda: FusedMultiTask(one, **options))
+    name = "control: shuffled labels, F-MT"
+    if not log.has(name):
+        mixed = shuffled(table, split, seed)
+        started = time.perf_counter()
+        encoders = [SingleTask(config["ST"], seed=seed, n_jobs=jobs), MultiTask(config["MT"], seed=seed)]
+        model = FusedMultiTask(encoders_to_fuse(*encoders), **options).fit(mixed, split)
+        log.add(name, model.predict(table.select(split.test)).to_numpy(), time.perf_counter() - started)
+
+
+def shuffled(table, split, seed):
+    """The table with the labels of each property shuffled among the molecules that have one; test rows stay."""
+    rng = np.random.default_rng(seed)
+    Y = table.Y.copy()
+    known = np.concatenate([split.train, split.valid])
+    for j in range(table.t):
+        rows = known[table.mask[known, j]]
+        Y[rows, j] = rng.permutation(Y[rows, j])
+    return MoleculeTable(table.smiles, Y, table.tasks)
+
+
+def extend(log, single, options):
+    """Add each property in turn to a fused model of the others' encoders; store errors, seconds and weights."""
+    path = RESULTS / f"extend_{log.about['data']}_{log.about['seed']}.csv"
+    if path.exists():
+        return
+    table, split = log.table, log.split
+    rows = []
+    for task in table.task_names:
+        rest = [name for name in table.task_names if name != task]
+        few = encoders_to_fuse(part_of(single, rest))
+        before = FusedMultiTask(few, **options).fit(table.only(rest), split)
+        started = time.perf_counter()
+        after = before.extend(task, table, split)
+        seconds = time.perf_counter() - started
+        known = split.test[table.mask[split.test, table.task_names.index(task)]]
+        y = table.Y[known, table.task_names.index(task)]
+        error = np.abs(after.predict(table.select(known))[task].to_numpy() - y).mean()
+        sd = np.nanstd(table.Y[split.train, table.task_names.index(task)])
+        weights = after.encoders_[-1].parameters()["trainable"].iloc[0]
+        about = dict(
+            task=task, error=round(error / sd, 5), seconds=round(seconds, 1), new_weights=int(weights)
+        )
+        rows.append(about)
+        print("extend", about, flush=True)
+    pd.DataFrame(rows).to_csv(path, index=False)
+
+
+def chemprop(log, python):
+    """Chemprop's multi-task model with its defaults but for the number of epochs, on the same rows."""
+    name = "Chemprop MT"
+    if log.has(name):
+        return
+    table, split = log.table, log.split
+    part = np.full(table.n, "", dtype=object)
+    for label in ("train", "valid", "test"):
+        part[getattr(split, label)] = label
+    frame = pd.DataFrame(table.Y, columns=table.task_names).assign(smiles=table.smiles, split=part)
+    script = Path(__file__).with_name("chemprop_baseline.py")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"all_seed{log.about['seed']}.csv"
+        frame[frame[table.task_names].notna().any(axis=1)].to_csv(file, index=False)
+        command = [python, script, file, "--out", folder, "--epochs", CHEMPROP_EPOCHS]
+        subprocess.run([str(word) for word in command], check=True)
+        result = json.loads(next(Path(folder).glob("*_chemprop*.json")).read_text())
+    Y_hat = np.full((len(split.test), table.t), np.nan)
+    labelled = table.mask[split.test].any(axis=1)
+    Y_hat[labelled] = np.array(result["test_predictions"])
+    log.add(name, Y_hat, result["wall_seconds"])
+
+
+def run(data, seed, args):
     """Fit and score everything on one data set with one seed."""
     read, changes = DATA[data]
-    table, split = read(path, seed)
+    table, split = read(args.data, seed)
     log = Log(data, seed, table, split)
-    tested = table.select(split.test)
     print(f"{table!r}\n{split!r}", flush=True)
     if not log.has("mean"):
         mean = np.nanmean(table.Y[split.train], axis=0)
-        log.add("mean", np.tile(mean, (len(split.test), 1)), time.perf_counter())
-    for name, X, make in (
-        ("control: composition, ridge", composition, ridge),
-        ("control: Morgan counts, ridge", morgan_counts, ridge),
-        (
-            "control: Morgan counts, random forest",
-            morgan_counts,
-            lambda: RandomForestRegressor(max_features=0.3, random_state=seed),
-        ),
-    ):
+        log.add("mean", np.tile(mean, (len(split.test), 1)), 0.0)
+    for name, (features, make) in COUNTED.items():
         if not log.has(name):
             started = time.perf_counter()
-            log.add(name, per_task(X(table.smiles), table, split, make), started)
-    fitted = {}
-    for name, kind in (("ST", SingleTask), ("MT", MultiTask)):
-        started = time.perf_counter()
-        config = replace(kind.default_config, **changes)
-        fitted[name] = kind(config, seed=seed).fit(table, split)
-        if not log.has(name):
-            log.add(name, fitted[name].predict(tested).to_numpy(), started)
+            log.add(name, per_task(features(table.smiles), table, split, make), time.perf_counter() - started)
+    if args.chemprop_python:
+        chemprop(log, args.chemprop_python)
+    kinds = {"ST": SingleTask, "MT": MultiTask}
+    config = {name: replace(kind.default_config, **changes) for name, kind in kinds.items()}
+    single, multi = (trained(name, log, config[name], args.models, args.jobs) for name in kinds)
     untrained = UntrainedEncoders(config=TrainConfig(), seed=seed)
-    for name, make in variants(fitted["ST"], fitted["MT"], untrained, dict(seed=seed)).items():
-        if not log.has(name):
-            started = time.perf_counter()
-            log.add(name, make().fit(table, split).predict(tested).to_numpy(), started)
-
-
-def interval(values):
-    """Mean and spread over seeds as text."""
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
-
-
-def table_of(frame):
-    """Markdown: error, error / MT, wins against ST and MT and mean rank of every model on one data set."""
-    wide = frame.pivot_table(index=["seed", "task"], columns="model", values="error", sort=False)
-    ranks = wide.rank(axis=1).mean()
-    additive = wide.index.get_level_values("task").isin(list(ADDITIVE))
-    lines = [
-        "| model | error | / MT | better than ST | better than MT | mean rank | additive | other |",
-        "|---" * 8 + "|",
-    ]
-    n = len(wide)
-    for model, column in wide.items():
-        seeds = column.groupby("seed").mean()
-        ratio = seeds / wide["MT"].groupby("seed").mean()
-        wins = [int((column < wide[other]).sum()) for other in ("ST", "MT")]
-        parts = [f"{column[part].mean():.3f}" if part.any() else "-" for part in (additive, ~additive)]
-        cells = [
-            interval(seeds),
-            interval(ratio),
-            *(f"{win} of {n}" for win in wins),
-            f"{ranks[model]:.1f}",
-            *parts,
-        ]
-        lines.append(f"| {model} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def summary():
-    """All stored results as Markdown."""
-    lines = [
-        "# Every model on the same test rows",
-        "",
-        "Written by `python benchmarks/evidence.py --summary` from `evidence_*.csv`. Error: mean over the properties of "
-        "MAE / standard deviation of the training labels, on test rows; ± is the standard deviation over seeds, each "
-        "with its own molecules, labels, split and weights. Wins and ranks count pairs of seed and property. "
-        "Additive: properties that grow with the number of atoms.",
-    ]
-    for data in DATA:
-        paths = sorted(RESULTS.glob(f"evidence_{data}_*.csv"))
-        if paths:
-            frame = pd.concat([pd.read_csv(path) for path in paths])
-            seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
-            lines += ["", f"## {data} (seeds {seeds})", "", *table_of(frame)]
-    return "\n".join(lines) + "\n"
+    for name, make in variants(single, multi, untrained, dict(seed=seed)).items():
+        if not args.brief or name in BRIEF:
+            log.fit(name, make)
+    if args.controls:
+        controls(log, single, config, dict(seed=seed), args.jobs)
+    if args.extend:
+        extend(log, single, dict(seed=seed))
 
 
 def main():
@@ -247,17 +394,26 @@ def main():
     parser.add_argument("name", nargs="?", choices=sorted(DATA), help="which data set")
     parser.add_argument("--data", help="file of the qm9 or experimental table")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--models", help="folder that keeps the trained networks")
+    parser.add_argument("--jobs", type=int, help="processes; default: one a processor")
+    parser.add_argument(
+        "--brief", action="store_true", help="of the fused models, only those of the table of aims"
+    )
+    parser.add_argument("--chemprop-python", help="python of an environment with Chemprop 2.3.1")
+    parser.add_argument("--controls", action="store_true", help="also the controls that need more trainings")
+    parser.add_argument(
+        "--extend", action="store_true", help="also add each property to a model of the others"
+    )
     parser.add_argument("--summary", action="store_true", help="write evidence.md from the stored results")
     args = parser.parse_args()
     if args.summary:
-        (RESULTS / "evidence.md").write_text(summary())
-        print(summary())
+        print(write_summary())
         return
     if args.name is None or (args.name != "bundled" and args.data is None):
         parser.error("give a data set (with --data, except for bundled), or --summary")
     warnings.simplefilter("ignore", TrainingWarning)
     for seed in args.seeds:
-        run(args.name, args.data, seed)
+        run(args.name, seed, args)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,204 @@
+"""The stored results of evidence.py as one page: results/evidence.md; a part of `python benchmarks/evidence.py --summary`."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+RESULTS = Path(__file__).parent / "results"
+TITLES = {
+    "bundled": "The bundled table, 5 % to 50 % of the labels",
+    "qm9": "Sparse QM9: 4,000 molecules, 10 % of the labels",
+    "complete": "Complete QM9: 4,000 molecules, all labels",
+    "experimental": "16 measured properties of 6,000 molecules, scaffold split",
+}
+ADDITIVE = "alpha zpve r2 cv u0_atom u298_atom h298_atom g298_atom polarisability atomisation".split()
+SINGLE_CONTROLS = [
+    "control: composition, ridge",
+    "control: composition and groups, ridge",
+    "control: untrained encoders, ridge",
+    "control: MT embedding, ridge",
+]
+
+
+def read_results(data):
+    """All stored rows of one data set: columns seed, model, task, error, n_train, n_test, seconds."""
+    paths = sorted(RESULTS.glob(f"evidence_{data}_*.csv"))
+    return pd.concat([pd.read_csv(path) for path in paths]) if paths else None
+
+
+def wide_of(frame):
+    """A row a pair of seed and property, a column a model: MAE in standard deviations; NaN where not run."""
+    return frame.pivot_table(index=["seed", "task"], columns="model", values="error", sort=False)
+
+
+def spread(values):
+    """Mean and standard deviation over seeds as text."""
+    values = np.asarray(values.dropna())
+    return f"{values.mean():.3f}" + (f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else "")
+
+
+def difference(wide, model):
+    """F-MT's error minus another model's, a mean a seed: mean with 95 % t interval over seeds, as text."""
+    per_seed = (wide["F-MT"] - wide[model]).groupby("seed").mean().dropna()
+    mean, n = per_seed.mean(), len(per_seed)
+    if model == "F-MT" or n < 2:
+        return "-" if model == "F-MT" else f"{mean:+.3f}"
+    half = stats.t.ppf(0.975, n - 1) * per_seed.std(ddof=1) / np.sqrt(n)
+    return f"{mean:+.3f} ({mean - half:+.3f} to {mean + half:+.3f})"
+
+
+def table_of(frame):
+    """Markdown: every model's error, its ratio to MT, wins, rank, and the two kinds of property."""
+    wide = wide_of(frame)
+    everywhere = wide.dropna(axis=1)
+    ranks = everywhere.rank(axis=1).mean()
+    additive = wide.index.get_level_values("task").isin(ADDITIVE)
+    head = "model|seeds|error|/ MT|F-MT minus it|beats ST|beats MT|mean rank|additive|other".split("|")
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for model, column in wide.items():
+        there = column.notna()
+        seeds = column.groupby("seed").mean()
+        ratio = seeds / wide["MT"].groupby("seed").mean()
+        wins = [f"{int((column < wide[one])[there].sum())} of {there.sum()}" for one in ("ST", "MT")]
+        parts = [f"{column[part].mean():.3f}" if part.any() else "-" for part in (additive, ~additive)]
+        rank = f"{ranks[model]:.1f}" if model in ranks else "-"
+        n = column.dropna().index.get_level_values("seed").nunique()
+        cells = [model, str(n), spread(seeds), spread(ratio), difference(wide, model), *wins, rank, *parts]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def tasks_of(frame):
+    """Markdown: a row a property, mean over seeds, of the models that matter most."""
+    means = frame.pivot_table(index="task", columns="model", values="error", sort=False)
+    counts = frame[frame["model"] == "ST"].groupby("task", sort=False)[["n_train", "n_test"]].mean()
+    shown = ["mean", "ST", "MT", "Chemprop MT", "control: untrained encoders, ridge", "F-MT"]
+    shown = [name for name in shown if name in means]
+    lines = ["| property | train | test | " + " | ".join(shown) + " |", "|---" * (len(shown) + 3) + "|"]
+    for task, row in means.iterrows():
+        numbers = [f"{counts.loc[task, name]:.0f}" for name in ("n_train", "n_test")]
+        best = row[shown].min()
+        cells = [f"**{row[name]:.3f}**" if row[name] == best else f"{row[name]:.3f}" for name in shown]
+        lines.append(f"| {task} | " + " | ".join([*numbers, *cells]) + " |")
+    return lines
+
+
+def extension_of(data):
+    """Markdown: what adding one property costs and gives, over the stored seeds; nothing if it was not run."""
+    paths = sorted(RESULTS.glob(f"extend_{data}_*.csv"))
+    if not paths:
+        return []
+    frame = pd.concat([pd.read_csv(path).assign(seed=int(path.stem.split("_")[-1])) for path in paths])
+    both = frame.merge(read_results(data), on=["seed", "task"], suffixes=("", " other"))
+    anew = both[both["model"] == "F-MT without MT"]["error other"].mean()
+    return [
+        "",
+        f"**Adding a property.** Each property in turn is added to a fused model of the others' encoders (no multi-task encoder): "
+        f"mean error {frame['error'].mean():.3f}, against {anew:.3f} when all are trained together; {frame['seconds'].mean():.0f} s "
+        f"and {frame['new_weights'].mean():,.0f} new encoder weights a property, where training everything anew takes "
+        f"{frame['new_weights'].mean() * frame['task'].nunique():,.0f} weights.",
+    ]
+
+
+def ratio(wide, others, least=False):
+    """Mean over seeds of F-MT's error over the lowest (per seed) of others'; text with the spread."""
+    seeds = wide.groupby("seed").mean()
+    there = [name for name in others if name in seeds]
+    return spread(seeds["F-MT"] / seeds[there].min(axis=1)) + f" (n = {len(seeds)})"
+
+
+def wins(wide, others):
+    """Properties where F-MT's mean error over seeds is below that of all others, as text."""
+    means = wide.groupby("task").mean()
+    there = [name for name in others if name in means]
+    return f"{int((means['F-MT'] < means[there].min(axis=1)).sum())} of {len(means)}"
+
+
+def worse_than(wide, other):
+    """Properties where F-MT's error exceeds another model's by more than two standard errors over seeds, as text."""
+    gap = (wide["F-MT"] - wide[other]).groupby("task").agg(["mean", "std", "count"])
+    beyond = gap["mean"] > 2 * gap["std"] / np.sqrt(gap["count"])
+    return f"{int(beyond.sum())} of {len(gap)}"
+
+
+def targets():
+    """Markdown: what was aimed at and what was reached, from the stored results."""
+    rows = []
+    found = {data: read_results(data) for data in TITLES}
+    wide = {data: wide_of(frame) for data, frame in found.items() if frame is not None}
+    if "qm9" in wide:
+        one = wide["qm9"]
+        control = [name for name in one if name.startswith("control:") and "shuffled" not in name]
+        rows += [
+            (
+                "sparse QM9: F-MT / better MT (ours, Chemprop)",
+                "0.90",
+                "0.70",
+                ratio(one, ["MT", "Chemprop MT"]),
+            ),
+            ("sparse QM9: F-MT / ST", "0.80", "0.60", ratio(one, ["ST"])),
+            ("sparse QM9: F-MT / best single control", "0.95", "0.80", ratio(one, SINGLE_CONTROLS)),
+            (
+                "sparse QM9: properties where F-MT beats ST, MT and these controls",
+                "8 of 12",
+                "12 of 12",
+                wins(one, ["ST", "MT", "Chemprop MT", *SINGLE_CONTROLS]),
+            ),
+            (
+                "sparse QM9: the same against every control in the table",
+                "8 of 12",
+                "12 of 12",
+                wins(one, ["ST", "MT", "Chemprop MT", *control]),
+            ),
+        ]
+    if "complete" in wide:
+        one = wide["complete"]
+        rows.append(("complete QM9 (4,000 molecules): F-MT / ST", "below 1", "0.9", ratio(one, ["ST"])))
+        rows.append(("complete QM9 (4,000 molecules): F-MT / MT", "below 1", "0.9", ratio(one, ["MT"])))
+    if "experimental" in wide:
+        one = wide["experimental"]
+        if "Chemprop MT" in one:
+            text = wins(one.dropna(subset="Chemprop MT"), ["Chemprop MT"])
+            rows.append(
+                ("measured, scaffold: properties where F-MT beats Chemprop MT", "12 of 16", "16 of 16", text)
+            )
+        text = wins(one, ["MT"])
+        rows.append(("measured, scaffold: properties where F-MT beats our MT", "-", "-", text))
+        text = worse_than(one, "ST")
+        rows.append(
+            ("measured, scaffold: properties where F-MT is worse than ST beyond noise", "2", "0", text)
+        )
+    for data, one in wide.items():
+        rows.append((f"{data}: F-MT on 300 CUR columns / on all columns", "1.10", "1.00", cur_ratio(one)))
+    lines = ["| | at least | aim | measured |", "|---|---|---|---|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def cur_ratio(wide):
+    """F-MT on 300 CUR columns over F-MT on all columns, as text."""
+    seeds = wide.groupby("seed").mean()
+    return spread(seeds["F-MT, 300 CUR columns"] / seeds["F-MT, all columns"])
+
+
+def write_summary():
+    """Write evidence.md; returns its text."""
+    lines = [
+        "# What the evidence says",
+        "",
+        (RESULTS / "evidence_words.md").read_text(encoding="utf-8").strip(),
+        "",
+        "## Aims and what was reached",
+        "",
+        *targets(),
+    ]
+    for data, title in TITLES.items():
+        frame = read_results(data)
+        if frame is not None:
+            seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
+            lines += ["", f"## {title}", "", f"`{data}`, seeds {seeds}.", "", *table_of(frame)]
+            lines += ["", *tasks_of(frame), *extension_of(data)]
+    text = "\n".join(lines) + "\n"
+    (RESULTS / "evidence.md").write_text(text, encoding="utf-8")
+    return text
