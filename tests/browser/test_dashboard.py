@@ -1,6 +1,7 @@
 """The dashboard as a person uses it: pick, train, point, lasso, slide, click, inspect, export; in a real JupyterLab."""
 
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -114,8 +115,12 @@ def test_models_are_trained(trained, quiet):
     assert lab.python("list(study.models)") == ["mean", "ST", "F-MT"]
     assert lab.python("[one.name for one in study.models['F-MT'].tasks_]") == PICKED
     lab.tab("Train")
+    lab.view.get_by_role("button", name="table", exact=True).click()
+    lab.view.get_by_text("mean of all").wait_for()
     text = lab.view.inner_text()
-    assert "mean of all" in text and all(name in text for name in PICKED)
+    assert all(name in text for name in PICKED)
+    lab.shot("2-train-table")
+    lab.view.get_by_role("button", name="errors", exact=True).click()
     assert lab.view.get_by_role("button", name="Train", exact=True).is_enabled()
     assert lab.view.get_by_role("button", name="Cancel", exact=True).is_disabled()
     lab.figure("scatter")
@@ -279,10 +284,10 @@ def test_a_pasted_molecule_is_inspected(fresh, quiet):
     lab.tab("Molecule")
     first = lab.view.get_by_label("molecule", exact=True)
     lab.type(first, "CCCCO")
-    lab.view.get_by_text("CCCCO: predictions with 90 % intervals").wait_for()
+    lab.view.get_by_text("CCCCO: predictions").wait_for()
     lab.view.get_by_text("Applicability domain").wait_for()
     text = lab.view.inner_text()
-    assert all(name in text for name in PICKED) and text.count("[") == 9, (
+    assert all(name in text for name in PICKED) and text.count("±") >= 9, (
         "an interval for each model and property"
     )
     assert lab.view.locator(".fb-panel svg").first.is_visible()
@@ -328,6 +333,20 @@ def test_the_selection_is_exported(fresh, quiet):
     with lab.page.expect_download() as download:
         figure.plot.locator('.modebar-btn[data-title^="Download"]').click()
     assert "<svg" in download.value.path().read_text(encoding="utf-8")[:500]
+    for kind in ("PNG", "SVG"):
+        with lab.page.expect_download() as download:
+            lab.view.get_by_role("button", name=kind, exact=True).click()
+        assert download.value.suggested_filename == f"EmbeddingExplorer.{kind.lower()}"
+        picture = download.value.path().read_bytes()
+        if kind == "SVG":
+            assert picture.startswith(b"<svg") and re.search(
+                rb"<rect[^>]*fill: rgb\(255, 255, 255\)", picture
+            )
+        else:
+            assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
+            width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
+            drawn = figure.plot.evaluate("gd => [gd._fullLayout.width, gd._fullLayout.height]")
+            assert [width, height] == [2 * one for one in drawn], "twice the size on the page"
 
 
 # Keyboard and room
