@@ -9,22 +9,22 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'HIGHEST', 'MAP_SCALE', 'CA
            'MoleculeResults', 'kernel_loop', 'Study', 'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text',
            'table_html', 'message_html', 'page_html', 'error_text', 'free_path', 'static_text', 'PlotlyScript',
            'Canvas', 'plotly_script', 'Fitter', 'forget_outline', 'drop_outline', 'send_selected', 'new_canvas',
-           'drawing', 'store_state', 'send_again', 'clear_canvas', 'replace_layout', 'show_figure', 'still_figure',
-           'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring', 'find_molecules',
-           'highest_rows', 'map_parts', 'map_ready', 'molecule_html', 'empty_html', 'map_points', 'map_marker',
-           'shown_rows', 'drawn_rows', 'sample_words', 'MapCanvas', 'MapEvents', 'MapLabels', 'MapDrawing', 'MarkedMap',
-           'menu', 'button', 'text_box', 'line', 'save_buttons', 'refill', 'MapControls', 'MapFollowing', 'landed_html',
-           'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer', 'join_figures', 'card_html',
-           'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards', 'LeverageExplorer', 'learned_names',
-           'n_members', 'untrained_blocks', 'connected', 'connection_figure', 'closest_words', 'stacked', 'transferred',
-           'pair_quality', 'prepared', 'prepare_pairs', 'pair_figure', 'pair_html', 'ConnectionControls',
-           'ConnectionDrawing', 'ConnectionEvents', 'PairEvents', 'ConnectionExplorer', 'Inspected', 'domain_of',
-           'predictions_of', 'inspect_molecule', 'inspected_html', 'shown_contributions', 'contribution_figure',
-           'InspectorControls', 'MoleculeInspector', 'sparkline', 'task_html', 'preset_names', 'pick_figure',
-           'pick_problems', 'PickerControls', 'PickerActions', 'PropertyPicker', 'Cancelled', 'TrainingPlan',
-           'Training', 'WatchedTraining', 'RunningTraining', 'unfinished_tasks', 'LabTraining', 'errors_html',
-           'training_figure', 'curves_figure', 'LabControls', 'LabDrawing', 'LabThread', 'honest_models', 'done_words',
-           'LabEnd', 'FusionLab', 'Dashboard', 'explore']
+           'drawing', 'store_state', 'send_again', 'clear_canvas', 'fresh_canvas', 'changes', 'replace_layout',
+           'show_figure', 'still_figure', 'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring',
+           'find_molecules', 'highest_rows', 'map_parts', 'map_ready', 'molecule_html', 'empty_html', 'map_points',
+           'map_marker', 'shown_rows', 'drawn_rows', 'sample_words', 'MapCanvas', 'MapEvents', 'MapLabels',
+           'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'save_buttons', 'refill', 'MapControls',
+           'MapFollowing', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer',
+           'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards',
+           'LeverageExplorer', 'learned_names', 'n_members', 'untrained_blocks', 'connected', 'connection_figure',
+           'closest_words', 'stacked', 'transferred', 'pair_quality', 'prepared', 'prepare_pairs', 'pair_figure',
+           'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents', 'PairEvents',
+           'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule', 'inspected_html',
+           'shown_contributions', 'contribution_figure', 'InspectorControls', 'InspectorActions', 'MoleculeInspector',
+           'sparkline', 'task_html', 'preset_names', 'pick_figure', 'pick_problems', 'PickerControls', 'PickerActions',
+           'PropertyPicker', 'Cancelled', 'TrainingPlan', 'Training', 'WatchedTraining', 'RunningTraining',
+           'unfinished_tasks', 'LabTraining', 'errors_html', 'training_figure', 'curves_figure', 'LabControls',
+           'LabDrawing', 'LabThread', 'honest_models', 'done_words', 'LabEnd', 'FusionLab', 'Dashboard', 'explore']
 
 # %% ../nbs/12_widgets.ipynb #86b076cc
 import asyncio
@@ -752,13 +752,35 @@ def clear_canvas(canvas: go.FigureWidget, text: str = "") -> None:
         canvas.data = ()
         replace_layout(canvas, dict(hidden, template=canvas.layout.template, height=canvas.layout.height))
 
+
+def fresh_canvas(view: ipywidgets.VBox) -> None:
+    """Give a view a new figure where plotly would keep something of the old one: its width, or remains of many panels."""
+    view.canvas = new_canvas(view.height, view.fitter)
+    view.drawing.children = [view.canvas]  # the old one is not closed: the page may still be drawing it
+
+# %% ../nbs/12_widgets.ipynb #e2b8c640
+def changes(old: dict, new: dict) -> dict:
+    """The entries of `new` that differ from those of `old`: plotly checks and sends each entry that it is given, needed or not."""
+    return {name: value for name, value in new.items() if name not in old or not _same(old[name], value)}
+
+
+def _same(a, b):
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        a, b = np.asarray(a), np.asarray(b)
+        return a.shape == b.shape and a.dtype == b.dtype and a.dtype != object and a.tobytes() == b.tobytes()
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
+    return type(a) is type(b) and a == b
+
 # %% ../nbs/12_widgets.ipynb #349f1472
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
     old = canvas.layout.to_plotly_json()
     empty = {name: [] if isinstance(value, (list, tuple)) else None for name, value in old.items()}
     kept = {"paper_bgcolor": CLEAR, "autosize": True, "editrevision": canvas.layout.editrevision}
-    canvas.update_layout({**empty, **layout, **kept}, overwrite=True)
+    canvas.update_layout(changes(old, {**empty, **layout, **kept}), overwrite=True)
 
 
 def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = None) -> bool:
@@ -771,7 +793,7 @@ def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = No
         if same:
             with canvas.batch_update():
                 for old, new in zip(canvas.data, fig.data):
-                    old.update(new.to_plotly_json(), overwrite=True)
+                    old.update(changes(old.to_plotly_json(), new.to_plotly_json()), overwrite=True)
         else:
             canvas.data = ()
             canvas.add_traces(list(fig.data))
@@ -792,6 +814,7 @@ class View(ipywidgets.VBox):
 
     title = "View"
     height = 430
+    _ears = ()
 
     def __init__(
         self,
@@ -807,8 +830,7 @@ class View(ipywidgets.VBox):
         self.fitter.on_msg(lambda widget, page, buffers: send_again(self.canvas, page["traces"], page["names"]))
         self.canvas = new_canvas(self.height, self.fitter)
         self.drawing = ipywidgets.Box([self.canvas], layout={"flex": "1 1 auto", "width": "0", "min_width": "380px", "display": "block"})
-        self._ears = []
-        self._turns = {}
+        self._ears, self._turns = [], {}
         self._filling = False
         sheet = ipywidgets.HTML(f"<style>{style_sheet()}</style>", layout={"display": "none"})
         below = ipywidgets.HBox([self.status, save_buttons(self)], layout={"align_items": "center"})
@@ -1184,7 +1206,7 @@ class MapCanvas(LassoView):
             fig.add_scattergl(**place, marker=dict(color="rgba(140,140,140,0.35)", size=4), hovertemplate=plain)
             coloured = "molecule %{customdata}: %{marker.color:.4g}<extra></extra>"
             fig.add_scattergl(**place, marker=dict(colorbar=bar, showscale=axes[0] == "x"), hovertemplate=coloured)
-        mark = dict(size=15, color="rgba(0,0,0,0)", line=dict(width=2.5, color=plots.VERMILION))
+        mark = dict(size=15, color="rgba(0,0,0,0)", line=dict(width=1.8, color=plots.VERMILION))
         for axes in (("x", "y"), ("x2", "y2")):
             place = dict(xaxis=axes[0], yaxis=axes[1], mode="markers", showlegend=False)
             fig.add_scattergl(**place, marker=mark, hovertemplate="%{text}<extra></extra>", name="marks")
@@ -1289,7 +1311,7 @@ class MarkedMap(MapDrawing):
                 symbols = ["star", *["circle"] * len(rows)]
                 texts = ["pasted molecule", *[f"neighbour {i + 1}: molecule {row}" for i, row in enumerate(rows)]]
                 trace.update(x=[place[0], *xy[:, 0]], y=[place[1], *xy[:, 1]], text=texts, visible=True)
-                trace.marker.symbol = symbols
+                trace.marker.update(symbol=symbols, size=[19, *[11] * len(rows)])
 
 # %% ../nbs/12_widgets.ipynb #fc520ea7
 def menu(label: str, options: Sequence, width: str = "200px", value: object = None, tip: str = "") -> ipywidgets.Dropdown:
@@ -2268,6 +2290,7 @@ class InspectorControls(StandingView):
     title = "Molecule"
     height = 230
     room = 510
+    _molecules = 0  # that are drawn
 
     def _build(self):
         self.first = text_box("molecule", "type or paste a SMILES, then Enter", "290px", lambda _: self.refresh())
@@ -2287,6 +2310,20 @@ class InspectorControls(StandingView):
     def _listen(self):
         self.hear(lambda change: self.refresh(), "table", "split", "models", "model", "properties")
 
+    def panels(self) -> list[str]:
+        """The molecules and the table of predictions."""
+        return [*(card.value for card in self.cards), self.numbers.value]
+
+# %% ../nbs/12_widgets.ipynb #a80e5d17
+class InspectorActions(InspectorControls):
+    """What a person does with the inspector, and how it looks before."""
+
+    def _canvas_for(self, number):
+        """Another number of molecules leaves the figure another width."""
+        if number != self._molecules:
+            fresh_canvas(self)
+        self._molecules = number
+
     def pick(self) -> None:
         """Take the first two selected molecules, or the one under the pointer."""
         rows = list(self.study.selection[:2])
@@ -2300,12 +2337,15 @@ class InspectorControls(StandingView):
         self._filling = False
         self.refresh()
 
-    def panels(self) -> list[str]:
-        """The molecules and the table of predictions."""
-        return [*(card.value for card in self.cards), self.numbers.value]
+    def _show_nothing(self, text):
+        self.cards[0].value, self.cards[1].value, self.numbers.value = empty_html(text), "", ""
+        self.cards[0].layout.display, self.cards[1].layout.display = "block", "none"
+        self._canvas_for(0)
+        clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
+        self.say("")
 
 # %% ../nbs/12_widgets.ipynb #d3ef8832
-class MoleculeInspector(InspectorControls):
+class MoleculeInspector(InspectorActions):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.
 
     Public attributes: `study`, `canvas`, text boxes `first` and `second`, menus `model` and `task`; methods `pick`, `figure`, `to_html`.
@@ -2335,6 +2375,7 @@ class MoleculeInspector(InspectorControls):
         for card, one in zip(self.cards, [*found, None]):
             card.value = "" if one is None else inspected_html(one)
             card.layout.display = "none" if one is None else "block"
+        self._canvas_for(len(found))
         explanations = [one.explanation for one in found if one.explanation is not None]
         if explanations:
             fig = contribution_figure(explanations)
@@ -2345,12 +2386,6 @@ class MoleculeInspector(InspectorControls):
         self.numbers.value = f'<div class="fb-panel fb-numbers">{"".join(tables)}</div>'
         outside = sum(one.domain is not None and not one.domain["inside"] for one in found)
         self.say(f"{outside} of {len(found)} molecules lie outside the applicability domain." if outside else "")
-
-    def _show_nothing(self, text):
-        self.cards[0].value, self.cards[1].value, self.numbers.value = empty_html(text), "", ""
-        self.cards[0].layout.display, self.cards[1].layout.display = "block", "none"
-        clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
-        self.say("")
 
 # %% ../nbs/12_widgets.ipynb #9ffeaad9
 PRESETS = ("all", "well measured", "none")
@@ -2809,11 +2844,6 @@ class LabControls(StandingView):
 class LabDrawing(LabControls):
     """What the fusion lab shows of a training."""
 
-    def _fresh_canvas(self):
-        """Start a new figure: plotly leaves remains of many panels when it turns them into one."""
-        self.canvas = new_canvas(self.height, self.fitter)
-        self.drawing.children = [self.canvas]  # the old one is not closed: the page may still be drawing it
-
     def refresh(self) -> None:
         """Say what would be trained."""
         if self.training is not None and self.training.state in ("waiting", "running"):
@@ -2834,7 +2864,7 @@ class LabDrawing(LabControls):
         fig = None if self.training is None else training_figure(self.training, self.shown.value)
         kind = None if fig is None else (self.shown.value, self.training)
         if kind != self._kind:
-            self._fresh_canvas()
+            fresh_canvas(self)
         self._kind = kind
         if fig is None:
             curve = "Learning curves appear here after the first validation round." if self.training else "Press Train first."
