@@ -47,11 +47,12 @@ benchmark: $(READY)
 	$(BIN)/python benchmarks/speed_scaling.py --data $(DATA)
 	$(BIN)/python benchmarks/speed_accuracy.py --data $(DATA) --chemprop-python "$(CHEMPROP)" --repeats 3
 	$(BIN)/python benchmarks/speed_common.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed_widgets.py
 
 benchmark-analysis: $(READY)
 	$(BIN)/python benchmarks/speed_cur.py
 	$(BIN)/python benchmarks/speed_connections.py
-	$(BIN)/python benchmarks/speed_widgets.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed_widgets.py
 
 readme: $(READY)
 	$(BIN)/python .ci/readme.py

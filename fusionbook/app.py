@@ -1248,7 +1248,7 @@ def app_command(options) -> int:
     url = f"http://127.0.0.1:{options.port}/?token={token}"
     missing = "" if study.split is not None or not study.models else " (no split is known: name its column, --split-column)"
     print(f"{study}{missing}\nThe dashboard is served on this computer only, to whoever has the token. Stop it with Ctrl-C.\n{url}", flush=True)
-    environment = os.environ | {APP_REQUEST: json.dumps(request), "JUPYTER_TOKEN": token}
+    environment = os.environ | {APP_REQUEST: json.dumps(request), "JUPYTER_TOKEN": token, "JUPYTER_PATH": _template_path()}
     return _serve(app_server(options.port, options.theme), environment, None if options.no_browser else url, options.port)
 
 
@@ -1259,7 +1259,15 @@ def app_server(
     """The command that serves the dashboard: this computer only, with a token, on this port or not at all."""
     page = resources.files("fusionbook") / "static" / "app.ipynb"
     server = [sys.executable, "-m", "voila", str(page), "--no-browser", f"--port={port}", f"--theme={theme}"]
+    server += ["--template=fusionbook"]  # Voila's own template fetches icons from another machine
     return [*server, "--Voila.ip=127.0.0.1", "--Voila.port_retries=0", "--Voila.auto_token=True", "--Voila.log_level=WARN"]
+
+
+def _template_path():
+    """Where Jupyter's programs look for data: our template first (`static/voila`), then what the person has set."""
+    known = os.environ.get("JUPYTER_PATH")
+    own = str(resources.files("fusionbook") / "static")
+    return f"{own}{os.pathsep}{known}" if known else own
 
 # %% ../nbs/13_app.ipynb #2fb60660
 def _check_port(port):

@@ -290,7 +290,7 @@ def path_gradient(
 ) -> np.ndarray:  # (d,) mean gradient
     """Average the gradient of f over the straight path: shape (d,); times (end - start) it is the integrated gradient.
 
-    Pieces of the path are halved until gradient times length equals the rise of f on each of them, to the tolerance.
+    Pieces of the path are halved until gradient times length equals the rise of f on them; together they miss the tolerance at most.
 
     References
     ----------
@@ -299,20 +299,25 @@ def path_gradient(
     start = torch.tensor(np.asarray(start), dtype=torch.float64)
     way = torch.tensor(np.asarray(end), dtype=torch.float64) - start
     edges = torch.linspace(0, 1, 17, dtype=torch.float64)
-    left, right = edges[:-1], edges[1:]
-    f_start, f_end = _values_at(f, start, way, torch.tensor([0.0, 1.0], dtype=torch.float64))
-    allowed = max(tolerance * abs(f_end - f_start), 1e-9 * (abs(f_start) + abs(f_end)), 1e-12) / 512
-    total = torch.zeros_like(start)
-    for _ in range(50):
-        slope = _gradient_at(f, start, way, (left + right) / 2)
-        rise = _values_at(f, start, way, right) - _values_at(f, start, way, left)
-        fits = ((slope @ way) * (right - left) - rise).abs() <= allowed
+    values = _values_at(f, start, way, edges)
+    size = float(values[0].abs() + values[-1].abs())
+    allowed = max(tolerance * float((values[-1] - values[0]).abs()), 1e-9 * size, 1e-12)
+    left, right, low, high = edges[:-1], edges[1:], values[:-1], values[1:]
+    total, missed = torch.zeros_like(start), 0.0
+    for halvings in range(51):
+        middle = (left + right) / 2
+        slope, between = _gradient_at(f, start, way, middle)
+        miss = ((slope @ way) * (right - left) - (high - low)).abs()
+        enough = halvings == 50 or missed + float(miss.sum()) <= allowed
+        fits = (miss <= allowed / 512) | enough
         total += ((right - left)[fits, None] * slope[fits]).sum(dim=0)
+        missed += float(miss[fits].sum())
         if fits.all():
-            return total.numpy()
-        middle = ((left + right) / 2)[~fits]
+            break
+        middle, between = middle[~fits], between[~fits]
         left, right = torch.cat([left[~fits], middle]), torch.cat([middle, right[~fits]])
-    return (total + ((right - left)[:, None] * _gradient_at(f, start, way, (left + right) / 2)).sum(dim=0)).numpy()
+        low, high = torch.cat([low[~fits], between]), torch.cat([between, high[~fits]])
+    return total.numpy()
 
 
 def _values_at(f, start, way, shares):
@@ -322,7 +327,8 @@ def _values_at(f, start, way, shares):
 
 def _gradient_at(f, start, way, shares):
     Z = (start + shares[:, None] * way).requires_grad_()
-    return torch.autograd.grad(f(Z).sum(), Z)[0]
+    values = f(Z)
+    return torch.autograd.grad(values.sum(), Z)[0], values.detach()
 
 # %% ../nbs/10_explain.ipynb #bcf7211a
 @dataclass(frozen=True, eq=False)
@@ -829,10 +835,12 @@ def _find_block(model, column, table, member, known=None):
         return block, feature, number, _matched_rows(model, table)[block]
     _check_model(model, "feature_card")
     check_number("member", member, 0, _n_members(model) - 1, integer=True)
+    if known is not None:
+        widths = {name: Z.shape[1] for name, Z in known.blocks.items()}
+        block, feature, number = _find_column(widths, column)
+        return block, feature, number, _matched_rows(known.only([block]), table)[block]
     widths = {name: Z.shape[1] for name, Z in model.embed(["C"], member=member).blocks.items()}
     block, feature, number = _find_column(widths, column)
-    if known is not None:
-        return block, feature, number, _matched_rows(known, table)[block]
     trained = _block_networks(model, member)[block]
     return block, feature, number, trained.embed(pack_graphs(table.smiles), getattr(model, "layer", "readout"))
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'VERMILION', 'SKY', 'PURPLE', 'GREY', 'PALETTE', 'MODEL_STYLES', 'CONFIG', 'SCALE',
            'TWO_SIDED', 'MAP_SCALE', 'model_style', 'label_text', 'still', 'block_style', 'describe', 'label_coverage',
-           'property_correlation', 'learning_curves', 'parity', 'error_by_task', 'error_against_labels',
-           'parity_intervals', 'williams', 'leverage_bars', 'feature_leverage', 'mass_curve', 'removal_heatmap',
-           'scree', 'cur_error', 'error_against_columns', 'leverage_against_importance', 'feature_card',
-           'connection_heatmap', 'connection_network', 'transfer_heatmap', 'embedding_map']
+           'property_correlation', 'property_overlap', 'learning_curves', 'parity', 'error_by_task',
+           'error_against_labels', 'parity_intervals', 'williams', 'leverage_bars', 'feature_leverage', 'mass_curve',
+           'removal_heatmap', 'scree', 'cur_error', 'error_against_columns', 'leverage_against_importance',
+           'feature_card', 'connection_heatmap', 'connection_network', 'transfer_heatmap', 'embedding_map']
 
 # %% ../nbs/11_plots.ipynb #22ac3f09
 import base64
@@ -393,17 +393,53 @@ def _say_correlation(R, shared, names):
     text += f"Strongest pairs: {_sequence(shown, 5)}. " if shown else ""
     return text + f"{total - len(pairs)} of {total} pairs are left out: fewer than three molecules in common, or no spread."
 
+# %% ../nbs/11_plots.ipynb #ae31c0d2
+def property_overlap(
+    mask: np.ndarray,  # (n, t) bool, True = measured
+    names: Sequence[str],  # t names
+) -> go.Figure:
+    """Count the molecules that each pair of properties shares; `mask` is (n, t), the diagonal counts a property's own labels.
+
+    Raises InputError if shapes disagree.
+    """
+    mask = np.asarray(mask, dtype=bool)
+    check_shape("mask", mask, (None, None))
+    names = _check_names(names, mask.shape[1])
+    shared = mask.T.astype(int) @ mask.astype(int)
+    shown = [label_text(name) for name in names]
+    hover = np.empty(shared.shape, dtype=object)
+    for i, j in np.ndindex(*shared.shape):
+        both = f"{shown[i]} and {shown[j]}<br>{shared[i, j]:,} molecules have both"
+        hover[i, j] = f"{shown[i]}<br>{shared[i, j]:,} labels" if i == j else both
+    fig = go.Figure(_cells(shared, hover, 0, max(shared.max(initial=0), 1), SCALE, "molecules with both"))
+    fig.data[0].text = np.vectorize(_count_text, otypes=[object])(shared) if shared.size else None
+    _cell_axes(fig, names, names)
+    return _finish(fig, _cell_height(len(names)), _say_overlap(shared, names), margin=dict(l=56, r=16, t=66, b=56))
+
+
+def _count_text(count):
+    """Write a count in four characters at most: 999, 1.2k, 12k."""
+    return f"{count}" if count < 1000 else f"{count / 1000:.1f}k" if count < 9950 else f"{count / 1000:.0f}k"
+
+
+def _say_overlap(shared, names):
+    """Say which properties share fewest molecules."""
+    pairs = sorted((shared[i, j], j, i) for i in range(len(names)) for j in range(i))
+    shown = [f"{_cut(names[j])} and {_cut(names[i])} {count:,}" for count, j, i in pairs[:5]]
+    text = f"Molecules that each pair of {len(names)} properties shares. "
+    return text + (f"Fewest: {_sequence(shown, 5)}." if shown else "")
+
 # %% ../nbs/11_plots.ipynb #676d85d6
-def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go.Figure, list[tuple[int, int]], int]:
-    """Make a grid of small panels, three a row; return the figure, each panel's place, and the height in pixels."""
-    columns = min(3, max(len(titles), 1))
+def _panels(titles: Sequence[str], row_height: int = 150, columns: int = 3, **options) -> tuple[go.Figure, list[tuple[int, int]], int]:
+    """Make a grid of small panels; return the figure, each panel's place, and the height in pixels."""
+    columns = min(columns, max(len(titles), 1))
     rows = max(math.ceil(len(titles) / columns), 1)
     height = rows * (row_height + 62) + 90
     gap = 62 / (height - 110) if rows > 1 else 0
     fig = make_subplots(
         rows,
         columns,
-        subplot_titles=[label_text(title, 22 if columns == 3 else 40) for title in titles],
+        subplot_titles=[label_text(title, 22 if columns >= 3 else 40) for title in titles],
         vertical_spacing=min(gap, 0.9 / max(rows - 1, 1)),
         horizontal_spacing=options.pop("horizontal_spacing", 0.07),
         **options,
@@ -414,6 +450,9 @@ def _panels(titles: Sequence[str], row_height: int = 150, **options) -> tuple[go
 # %% ../nbs/11_plots.ipynb #d05cc841
 def learning_curves(
     frames: Mapping[str, Sequence[pd.DataFrame]],  # model -> frames from History.to_frame, one a network
+    *,
+    columns: int = 3,  # panels a row
+    row_height: int = 150,  # pixels of a panel
 ) -> go.Figure:
     """Draw each property's validation loss (unitless) against the step, one panel a property, one line a model.
 
@@ -429,7 +468,7 @@ def learning_curves(
                 tasks.setdefault(task, []).append((model, frame))
     if not tasks:
         raise InputError("`frames` holds no history: fit a model first, then use network.history.to_frame(tasks).")
-    fig, places, height = _panels(list(tasks), shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03)
+    fig, places, height = _panels(list(tasks), row_height, columns, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.03)
     numbers = {model: number for number, model in enumerate(frames)}
     shown = set()
     for (task, curves), (row, col) in zip(tasks.items(), places):
@@ -441,7 +480,7 @@ def learning_curves(
     spread = losses.max() / losses.min() if losses.size else 1.0
     fig.update_yaxes(type="log", dtick=1 if spread > 30 else "D2", tickformat="~g", tickfont_size=11)
     fig.update_xaxes(tickfont_size=11, nticks=4)
-    for row, col in places[-3:]:
+    for row, col in places[-columns:]:
         fig.update_xaxes(showticklabels=True, row=row, col=col)
     middle = dict(xref="paper", yref="paper", showarrow=False)
     fig.add_annotation(text="optimiser step", x=0.5, y=0, yshift=-26, yanchor="top", **middle)
@@ -1817,10 +1856,11 @@ def transfer_heatmap(
     correlation: pd.DataFrame,  # properties by properties: correlation of the values
     *,
     n_test: Mapping[str, int] | None = None,  # property -> held-out molecules, for the hover text
+    stacked: bool | None = None,  # one panel below the other; None: from five properties on
 ) -> go.Figure:
     """Draw the probes' R2 (unitless, 1 = perfect, 0 = as good as the mean) and the correlations of the properties.
 
-    R2 below 0 has the colour of 0; its number is written out. From five properties on, one panel stands below the other.
+    R2 below 0 has the colour of 0; its number is written out. Beside each other both panels need a wide page.
 
     Raises
     ------
@@ -1836,7 +1876,7 @@ def transfer_heatmap(
             raise unknown_name("property of `correlation`", task, names)
     at = [names.index(task) for task in tasks]
     C = C[np.ix_(at, at)]
-    stacked = len(tasks) > 4
+    stacked = len(tasks) > 4 if stacked is None else stacked
     fig, height = _two_panels(len(blocks), len(tasks), stacked, max(map(len, tasks)))
     counts = {} if n_test is None else dict(n_test)
     hover = [[f"from the space of {label_text(block)}<br>to {label_text(task)}<br>R2 = {R[i, j]:.3g}"

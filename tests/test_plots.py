@@ -45,6 +45,7 @@ def all_figures(name, Y):
     return [
         plots.label_coverage(~np.isnan(Y), names),
         plots.property_correlation(Y, names),
+        plots.property_overlap(~np.isnan(Y), names),
         plots.learning_curves({name: [frame]}),
         plots.parity(Y, {"ST": Y, name: Y + 1}, names, smiles=smiles),
         plots.error_by_task(table.assign(unit=name)),
@@ -75,6 +76,16 @@ def test_correlation_equals_numpy_pair_by_pair(sparse):
             expected = np.corrcoef(sparse[both, i], sparse[both, j])[0, 1]
             assert fig.data[0].z[i][j] == pytest.approx(expected, abs=1e-12)
             assert fig.data[0].customdata[i][j] == both.sum()
+
+
+def test_overlap_counts_molecules_pair_by_pair(sparse):
+    fig = plots.property_overlap(~np.isnan(sparse), list("abcd"))
+    for i in range(4):
+        for j in range(4):
+            both = (~np.isnan(sparse[:, i]) & ~np.isnan(sparse[:, j])).sum()
+            assert fig.data[0].z[i][j] == both and fig.data[0].text[i][j] == str(both)
+    many = np.ones((1500, 2), dtype=bool)
+    assert plots.property_overlap(many, ["a", "b"]).data[0].text[0][1] == "1.5k"
 
 
 def test_correlation_of_constant_or_disjoint_columns_is_left_out():
@@ -280,6 +291,7 @@ def test_many_tasks_and_a_single_one():
         fig = plots.parity(part, {"ST": part}, names[:width])
         assert len([trace for trace in fig.data if trace.name == "ST"]) == width
         plots.property_correlation(part, names[:width])
+        plots.property_overlap(~np.isnan(part), names[:width])
         plots.label_coverage(~np.isnan(part), names[:width])
         frame = pd.DataFrame(part, columns=names[:width]).assign(step=range(10))
         plots.learning_curves({"MT": [frame]})
@@ -292,6 +304,7 @@ def test_many_tasks_and_a_single_one():
         (lambda: plots.label_coverage(np.ones(3), ["a"]), "`mask` must have shape"),
         (lambda: plots.label_coverage(np.ones((3, 1)), ["a"], ["train"]), "`parts` must have shape"),
         (lambda: plots.property_correlation(np.ones((3, 2)), "ab"), "`names` must hold 2 names"),
+        (lambda: plots.property_overlap(np.ones((3, 2)), ["a"]), "`names` must hold 2 names"),
         (lambda: plots.learning_curves({}), "holds no history"),
         (lambda: plots.learning_curves({"ST": [pd.DataFrame({"steps": [1]})]}), "Did you mean 'steps'?"),
         (lambda: plots.parity(np.ones((3, 1)), {}, ["a"]), "holds no model"),

@@ -354,6 +354,75 @@ def test_a_line_does_not_outlive_its_drawing(study):
     assert study.selection == (4,)
 
 
+def test_the_highest_are_found(study):
+    view = EmbeddingExplorer(study)
+    view.how.value = widgets.HIGHEST
+    view.colour_by.value = "error"
+    view.find_box.value = "4"
+    error = np.abs(study.predictions("F-MT")["gap"].to_numpy() - study.table.Y[:, 0])
+    assert list(study.selection) == pd.Series(error).nlargest(4).index.tolist()
+    assert study.hovered == study.selection[0]
+    before = study.selection
+    view.find_box.value = "0"
+    assert "fb-error" in view.status.value and study.selection == before
+    empty = EmbeddingExplorer(Study(study.table, background=False))
+    empty.how.value = widgets.HIGHEST
+    empty.find_box.value = "4"
+    assert "no map" in empty.status.value and empty.study.selection == ()
+
+
+def test_a_picture_is_asked_of_the_page(study):
+    view = EmbeddingExplorer(study)
+    told = []
+    view.fitter.send = told.append
+    for kind in ("png", "svg"):
+        view.save_picture(kind)
+    assert told == [{"picture": kind, "name": "EmbeddingExplorer"} for kind in ("png", "svg")]
+    with pytest.raises(InputError, match="jpeg"):
+        view.save_picture("jpeg")
+
+
+def test_untrained_blocks_are_no_end_of_a_connection(fitted):
+    table, split, models = fitted
+    multi = MultiTask(TINY, n_models=2, n_jobs=1, progress=False).fit(table, split)
+    fused = FusedMultiTask(encoders_to_fuse(models["ST"], multi)).fit(table, split)
+    study = Study(table, split, {"F-MT": fused}, background=False)
+    names = study.block_names("F-MT")
+    assert [name for name in names if name not in widgets.learned_names(study, "F-MT")] == names[-3:]
+    view = ConnectionExplorer(study)
+    assert view.found.names == names[:-3] and names[-1] not in dict(view.source.options)
+    with pytest.raises(InputError, match="no space"):
+        view.open_pair(names[0], names[-1])
+    view.shown.value = "transfer"
+    assert "fb-error" not in view.status.value and len(view.canvas.data[0].z) == len(names)
+    assert view.side.layout.display == "none"
+    levers = LeverageExplorer(study)
+    assert set(levers.bars) == set(names)
+
+
+def test_the_closest_pair_is_named(study):
+    view = ConnectionExplorer(study)
+    found = view.found
+    pairs = [(i, j) for i in range(3) for j in range(i)]
+    i, j = max(pairs, key=lambda pair: found.value[pair])
+    assert all(f"{found.names[one]}" in view.status.value.split("(")[0] for one in (i, j))
+    assert ("no more than chance" in view.status.value) != bool(found.clears[i, j] or found.clears[j, i])
+    study.measure = "reconstruction"
+    found = view.found
+    nearest = min(((i, j) for i in range(3) for j in range(3) if i != j), key=lambda pair: found.value[pair])
+    assert f"Most alike: {found.names[nearest[0]]} and {found.names[nearest[1]]}" in view.status.value
+
+
+def test_neighbours_of_a_pasted_molecule_are_ringed(study):
+    view = EmbeddingExplorer(study)
+    view.paste("CCCCO")
+    marks = view.canvas.data[4]
+    rows = [int(text.split()[-1]) for text in marks.text[1:]]
+    np.testing.assert_allclose(np.asarray(marks.x)[1:], study.latent("F-MT", None).xy[rows, 0])
+    assert marks.marker.line.width > 1 and list(marks.marker.symbol) == ["star", *["circle"] * 5]
+    assert view.panel.value.index("nearest molecules") < view.panel.value.index("predictions")
+
+
 def test_hover_draws_and_click_keeps(study):
     view = EmbeddingExplorer(study)
     fire(view.canvas, "plotly_hover", [(1, 3)])
@@ -547,10 +616,19 @@ def test_inspector_against_the_library(study):
         seen.explanation.prediction, study.models["F-MT"].predict(["CCCCO"])["gap"][0], rtol=1e-4
     )
     np.testing.assert_allclose(sum(view.canvas.data[0].x), seen.explanation.blocks.sum())
-    low_high = re.search(r"\[(.+), (.+)\]", seen.predictions.loc["gap (eV)", "F-MT"])
-    assert low_high and set(seen.predictions.columns) == {"ST", "F-MT"}
+    assert set(seen.predictions.columns) == {"ST", "F-MT"}
+    made = study.intervals("F-MT").predict(["CCCCO"]).iloc[0]
+    value, half = (float(one) for one in seen.predictions.loc["gap (eV)", "F-MT"].split(" ± "))
+    np.testing.assert_allclose([value - half, value + half], [made["gap low"], made["gap high"]], atol=0.06)
+    unknown = Study(study.table, None, study.models, background=False)
+    assert "±" not in widgets.predictions_of(unknown, "CCCCO").loc["gap (eV)", "F-MT"]
+    assert view.cards[1].layout.display == "none"
     view.second.value = "c1ccccc1"
-    assert len(view.canvas.data) == 2 and "<svg" in view.cards[1].value
+    assert (
+        len(view.canvas.data) == 2
+        and "<svg" in view.cards[1].value
+        and view.cards[1].layout.display == "block"
+    )
     view.first.value = "C1CC"
     assert "cannot be read" in view.status.value
     view.second.value = ""
@@ -699,6 +777,11 @@ def test_lab_trains_and_hands_over(fitted):
     for name in ("learning curves", "errors by labels", "errors"):
         lab.shown.value = name
         assert len(lab.canvas.data) > 0
+        assert lab.listed.layout.display == "none" and lab.drawing.layout.display == "block"
+    errors = lab.figure()
+    lab.shown.value = "table"
+    assert lab.listed.layout.display == "block" and lab.drawing.layout.display == "none"
+    assert [one.name for one in lab.figure().data] == [one.name for one in errors.data]
 
 
 @pytest.mark.parametrize("names", [("ST",), ("MT",)])

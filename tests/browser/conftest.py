@@ -232,6 +232,50 @@ def quiet():
         assert lab.strangers == set()
 
 
+# A page without JupyterLab
+
+
+@pytest.fixture
+def free():
+    """A port of loopback that nobody listens on."""
+    return free_port()
+
+
+@pytest.fixture
+def watched_page(browser):
+    """A function that opens a page; it returns the page, its errors, and requests to any other address than the page's own."""
+    contexts = []
+
+    def open_one(address):
+        context = browser.new_context(viewport=SCREEN)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        errors, strangers = [], set()
+        page.on("console", lambda message: message.type == "error" and errors.append(message.text[:500]))
+        page.on("pageerror", lambda error: errors.append(f"uncaught: {error}"))
+        server = address.split("/?")[0]
+        own = (server, server.replace("http", "ws", 1), "blob:", "data:", "about:")
+        page.on("request", lambda one: one.url.startswith(own) or strangers.add(one.url[:200]))
+        page.goto(address)
+        return page, errors, strangers
+
+    yield open_one
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def shot():
+    """A function that keeps a screenshot of a page."""
+
+    def keep(page, name):
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=ARTEFACTS / f"{name}.png")
+
+    return keep
+
+
 # A page
 
 
@@ -274,9 +318,15 @@ FAILED_CELLS = """() => {
 
 
 def write_notebook(path, cells):
-    """Write code cells as a notebook."""
+    """Write code cells as a notebook, or copy the notebook whose path is given, without its outputs."""
     import nbformat
 
+    if isinstance(cells, Path):
+        notebook = nbformat.read(cells, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = [], None
+        return nbformat.write(notebook, path)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     nbformat.write(notebook, path)

@@ -1,6 +1,10 @@
 """Views in a notebook: a restarted kernel, a reloaded page, and a table whose names want to be run."""
 
+import shutil
+from pathlib import Path
+
 HOSTILE = "<img src=x onerror=alert(1)>"
+TUTORIALS = Path(__file__).resolve().parents[2] / "nbs" / "tutorials"
 
 FITTING = """
 from fusionbook.fusion import FusedMultiTask, SingleTask
@@ -86,6 +90,44 @@ def test_restarted_kernel_and_reloaded_page(open_notebook, quiet):
     lab.page.wait_for_function(f"({SHOWN})().join(' ') === '5 5'")
     lab.figure("scattergl")
     lab.shot("7-reloaded")
+
+
+def test_the_start_page_answers_two_questions(open_notebook, quiet, server):
+    """The path of clicks that the page itself describes."""
+    shutil.copytree(TUTORIALS.parent / "images", server.work / "images", dirs_exist_ok=True)
+    lab = quiet(open_notebook("start", TUTORIALS / "start.ipynb"))
+    assert lab.python("list(board.study.selection)") == [3, 14], "the last cell selected two molecules"
+
+    lab.tab("Connections")
+    lab.says("Most alike")
+    told = lab.view.locator(".fb-status").first.inner_text()
+    found = "board.views[4].found.to_frame()"
+    pair = lab.python(f"{found}.where({found} < 0.999999).stack().idxmax()")
+    assert all(name in told.split("(")[0] for name in pair)
+    figure = lab.figure("heatmap", "scatter")
+    i, j = (lab.python("board.views[4].found.names").index(name) for name in pair)
+    figure.click_at(figure.place(j, i))
+    lab.view.locator("h3", has_text=f"{pair[0]} → {pair[1]}").wait_for()
+
+    lab.tab("Embeddings")
+    lab.choose("colour", "spread")
+    lab.says("molecules have a value")
+    lab.choose("find by", "highest")
+    lab.type(lab.view.get_by_label("this", exact=True), "10")
+    lab.says("10 molecules with the highest")
+    unsure = lab.python("board.study.spread('F-MT')['homo'].nlargest(10).index.tolist()")
+    assert lab.python("list(board.study.selection)") == unsure
+    lab.figure("scattergl").shows(0, sorted(unsure))
+    lab.view.locator("h3", has_text=f"molecule {unsure[0]}").wait_for()
+    lab.shot("9-start-unsure")
+
+    lab.tab("Molecule")
+    lab.view.get_by_role("button", name="From selection", exact=True).click()
+    lab.view.get_by_text("Applicability domain").nth(1).wait_for()
+    assert lab.view.get_by_label("molecule", exact=True).input_value() == lab.python(
+        f"board.study.table.smiles[{unsure[0]}]"
+    )
+    lab.shot("9-start-molecule")
 
 
 def test_hostile_names_are_text(open_notebook, quiet):
