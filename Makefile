@@ -43,11 +43,12 @@ benchmark: $(READY)
 	test -n "$(DATA)" || { echo "make benchmark DATA=folder [CHEMPROP=python of its environment]; see benchmarks/README.md"; exit 1; }
 	$(BIN)/python benchmarks/speed_featurisation.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
 	$(BIN)/python benchmarks/speed_training.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
-	$(BIN)/python benchmarks/speed_embedding.py --data $(DATA) --chemprop-python "$(CHEMPROP)" --repeats 3
+	$(BIN)/python benchmarks/speed_embedding.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
 	$(BIN)/python benchmarks/speed_scaling.py --data $(DATA)
-	$(BIN)/python benchmarks/speed_accuracy.py --data $(DATA) --chemprop-python "$(CHEMPROP)" --repeats 3
-	$(BIN)/python benchmarks/speed_common.py
+	$(BIN)/python benchmarks/speed_accuracy.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
+	$(BIN)/python benchmarks/speed_profile.py --data $(DATA)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed_widgets.py
+	$(BIN)/python benchmarks/speed_table.py
 
 benchmark-analysis: $(READY)
 	$(BIN)/python benchmarks/speed_cur.py

@@ -5,7 +5,7 @@ The twin of chemprop_baseline.py: same files, same rows, same seeds; nothing but
     python benchmarks/moleculenet_splits.py --data DIR --out splits
     python benchmarks/fusionbook_baseline.py splits/*.csv --out results
     CHEMPROP_ENV/bin/python benchmarks/chemprop_baseline.py splits/*.csv --out results
-    python benchmarks/fusionbook_baseline.py --table results
+    python benchmarks/fusionbook_baseline.py --collect results
 """
 
 import argparse
@@ -23,6 +23,8 @@ from split_files import SPLITS, read_split_file, scores, split_hash
 
 from fusionbook import SingleTask, read_molecules, split_molecules
 from fusionbook.core import TrainingWarning
+
+COLLECTED = Path(__file__).parent / "results" / "moleculenet.csv"
 
 
 def train(path: Path, seed: int) -> dict:
@@ -52,24 +54,23 @@ def train(path: Path, seed: int) -> dict:
     }
 
 
-def table(folder: Path) -> str:
-    """RMSE of both programs on each data set: mean and standard deviation over seeds, as Markdown."""
+def collect(folder: Path) -> pd.DataFrame:
+    """One row a run of either program: data set, model, seed, split, errors, seconds."""
     rows = []
     for path in sorted(folder.glob("*.json")):
         run = json.loads(path.read_text())
+        names = ("dataset", "model", "seed", "split_hash", "n_train", "n_test")
         for task, score in run["test"].items():
-            about = {name: run[name] for name in ("dataset", "model", "seed", "split_hash", "wall_seconds")}
-            rows.append(about | {"task": task, "rmse": score["rmse"]})
+            errors = {"task": task, **{name: round(score[name], 5) for name in ("rmse", "mae", "r2")}}
+            versions = {
+                name: run["versions"].get(name, "") for name in ("fusionbook", "chemprop", "torch", "rdkit")
+            }
+            about = {name: run[name] for name in names}
+            rows.append(about | errors | versions | {"wall_seconds": run["wall_seconds"]})
     frame = pd.DataFrame(rows)
     if (frame.groupby(["dataset", "seed"])["split_hash"].nunique() > 1).any():
         raise SystemExit("the two programs were not run on the same splits")
-    lines = ["| data set | model | seeds | RMSE | each | seconds a run |", "|---|---|---|---|---|---|"]
-    for (dataset, model), group in frame.groupby(["dataset", "model"]):
-        each = ", ".join(f"{value:.3f}" for value in group.sort_values("seed")["rmse"])
-        mean = f"{group['rmse'].mean():.3f} +- {group['rmse'].std():.3f}"
-        seconds = f"{group['wall_seconds'].median():.0f}"
-        lines.append(f"| {dataset} | {model} | {len(group)} | {mean} | {each} | {seconds} |")
-    return "\n".join(lines)
+    return frame
 
 
 def main() -> None:
@@ -78,13 +79,15 @@ def main() -> None:
     )
     parser.add_argument("files", type=Path, nargs="*", help="split files (CSV)")
     parser.add_argument("--out", type=Path, help="folder for the JSON files")
-    parser.add_argument("--table", type=Path, help="only print the table of a folder of results")
+    parser.add_argument(
+        "--collect", type=Path, help="only write the runs of this folder as results/moleculenet.csv"
+    )
     args = parser.parse_args()
-    if args.table:
-        print(table(args.table))
+    if args.collect:
+        collect(args.collect).to_csv(COLLECTED, index=False)
         return
     if not args.files or args.out is None:
-        parser.error("give split files and --out, or --table")
+        parser.error("give split files and --out, or --collect")
     warnings.simplefilter("ignore", TrainingWarning)
     args.out.mkdir(parents=True, exist_ok=True)
     for path in args.files:

@@ -1,7 +1,8 @@
 """What the speed benchmarks share: molecules, a peer process that waits for its turn, rows and their file.
 
 A row compares us with a peer at the same work: `ours`, `peer` (medians), `unit`, `ratio` (above 1: we are faster or
-smaller), `spread` (smallest and largest ratio of the repeats), the `command`, and the `machine` with its load.
+smaller), `spread` (smallest and largest ratio of the repeats), the `command`, and the `machine` with its load when the
+measurement began.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ def parser(about: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--data", type=Path, required=True, help="folder with qm9_complete.csv.gz and zinc250k.csv.gz"
     )
-    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--repeats", type=int, default=3)
     options.add_argument(
-        "--out", type=Path, default=RESULTS, help="JSON file; rows of the same names are replaced"
+        "--out", type=Path, default=RESULTS, help="JSON file; the script's older rows are replaced"
     )
     return options
 
@@ -99,13 +100,24 @@ def processor() -> str:
 
 
 def machine() -> str:
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    return f"{processor()}, {os.cpu_count()} cores, no GPU, load average {load:.1f}"
+    return f"{processor()}, {os.cpu_count()} cores, no GPU, load average {LOAD:.1f} at the start"
+
+
+LOAD = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
+
+
+def command(words: list[str]) -> str:
+    """This script's command line, with the folders of this machine replaced by names."""
+    words = [f"benchmarks/{Path(words[0]).name}", *words[1:]]
+    for option, name in (("--data", "DATA"), ("--chemprop-python", "CHEMPROP"), ("--out", "OUT")):
+        if option in words:
+            words[words.index(option) + 1] = name
+    return f"python {' '.join(words)}"
 
 
 def row(name: str, ours: list[float], peer: list[float], unit: str, larger_is_better: bool) -> dict:
     """Medians, the median ratio, and the smallest and largest ratio of a repeat."""
-    ratios = [(a / b) if larger_is_better else (b / a) for a, b in zip(ours, peer)]
+    ratios = [(a / b) if larger_is_better else (b / a) for a, b in zip(ours, peer, strict=True)]
     return {
         "name": name,
         "ours": float(f"{statistics.median(ours):.4g}"),
@@ -113,34 +125,35 @@ def row(name: str, ours: list[float], peer: list[float], unit: str, larger_is_be
         "unit": unit,
         "ratio": round(statistics.median(ratios), 2),
         "spread": [round(min(ratios), 2), round(max(ratios), 2)],
-        "command": f"python {' '.join(sys.argv)}",
+        "repeats": len(ratios),
+        "command": command(sys.argv),
         "machine": machine(),
     }
 
 
-def show(rows: list[dict]) -> None:
-    for one in rows:
-        low, high = one["spread"]
-        print(
-            f"{one['name']:92s} {one['ours']:>10,.4g} {one['peer']:>10,.4g} {one['unit']:34s} "
-            f"x {one['ratio']:.2f} ({low:.2f}-{high:.2f})",
-            flush=True,
-        )
-
-
 def keep(rows: list[dict], path: Path) -> None:
-    """Print rows and put them into the file, in the places of rows of the same names."""
-    show(rows)
+    """Print rows and put them into the file, in the place of the rows that this script wrote there of their families."""
+    for one in rows:
+        print(
+            f"{one['name']}: x {one['ratio']:.2f} ({one['spread'][0]:.2f}-{one['spread'][1]:.2f})", flush=True
+        )
     old = json.loads(path.read_text()) if path.exists() else []
-    names = {one["name"] for one in rows}
-    together = [one for one in old if one["name"] not in names] + rows
-    together.sort(
-        key=lambda one: next(i for i, start in enumerate(FAMILIES) if one["name"].startswith(start))
-    )
+    replaced = {source(one) for one in rows}
+    together = [one for one in old if source(one) not in replaced] + rows
+    together.sort(key=lambda one: FAMILIES.index(family(one["name"])))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(json.dumps(together, indent=1) + "\n")
     part.replace(path)
+
+
+def family(name: str) -> str:
+    return next(start for start in FAMILIES if name.startswith(start))
+
+
+def source(one: dict) -> tuple[str, str]:
+    """Family and script of a row."""
+    return family(one["name"]), one["command"].split()[1]
 
 
 def timed(command: list) -> tuple[float, float]:
@@ -177,7 +190,3 @@ def product_rate(n_rows: int, seconds: callable, d_h: int = 300, repeats: int = 
         G.T @ X
         times.append(seconds() - start)
     return 6 * n_rows * d_h * d_h / min(times)
-
-
-if __name__ == "__main__":
-    show(json.loads(RESULTS.read_text()))

@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from collections.abc import Sequence
+from contextlib import ExitStack
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -38,6 +39,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from safetensors.torch import save
 from torch import nn
+from torch.func import functional_call
+from torch.nn.functional import pad
 
 from ._version import __version__
 from .core import InputError
@@ -56,6 +59,7 @@ from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
 from .graphs import send
+from .graphs import side_by_side
 
 # %% ../nbs/05_training.ipynb #1f566710
 def masked_loss(
@@ -352,6 +356,43 @@ def _validation_loss(module, inputs, Y, valid):
     error = predict_rows(module, inputs, valid) - Y[valid].numpy()
     return np.nanmean(error**2, axis=0)
 
+# %% ../nbs/05_training.ipynb #5b1de011
+class _Course:
+    """One training but for its steps: rows and rates to come, validation rounds, the best states, the end."""
+
+    def __init__(self, module, Y, train, valid, config, seed, report):
+        self.module, self.Y, self.valid, self.config, self.report = module, Y, valid, config, report
+        self.steps, self.step = count_steps(len(train), config), 0
+        self.batches = _Shuffled(train, config.batch_size, seed)
+        self.keeper = _Keeper(Y.shape[1])
+        self.rounds, self.running = [], []
+
+    @property
+    def done(self):
+        stale = len(self.rounds) - self.keeper.last_gain >= self.config.patience
+        return self.step == self.steps or stale
+
+    def next(self):
+        """Rows and learning rate of the next step."""
+        return self.batches.next(), learning_rate(self.step, self.steps, self.config)
+
+    def note(self, n_rows, loss, inputs):
+        """Take note of a step: its loss, and, when it is time, the losses on the validation rows."""
+        self.step += 1
+        self.running.append(loss)
+        losses = (None, None)
+        if self.step % max(self.steps // self.config.evaluations, 1) == 0 or self.step == self.steps:
+            losses = _finite_mean(self.running, self.step - 1), _validation_loss(self.module, inputs, self.Y, self.valid)
+            self.running = []
+            self.rounds.append((self.step, *losses))
+            self.keeper.update(self.step, len(self.rounds), losses[1], self.module)
+        if self.report is not None:
+            self.report(Progress(self.step, self.steps, n_rows, *losses))
+
+    def result(self):
+        """States, the number of each task's state, and the history."""
+        return _result(self.rounds, self.keeper, self.steps)
+
 # %% ../nbs/05_training.ipynb #ed10650b
 class _Stepper:
     """Take optimiser steps, where the weights and the data are; nothing in a step waits for the device."""
@@ -408,7 +449,7 @@ def faster_precision(
     if not has_bfloat16(stepper.device):
         return "float32"
     sizes = tuple(weight.shape for weight in stepper.module.parameters())
-    key = (str(stepper.device), len(rows), torch.get_num_threads(), sizes)
+    key = (type(stepper), str(stepper.device), len(rows), torch.get_num_threads(), sizes)
     if key not in _FASTER:
         with torch.random.fork_rng(devices=[stepper.device] if stepper.device.type == "cuda" else []):
             seconds = {name: min(_seconds(stepper, rows, name) for _ in range(4)) for name in PRECISIONS[1:]}
@@ -418,7 +459,7 @@ def faster_precision(
 
 def _seconds(stepper, rows, precision):
     start = time.perf_counter()
-    float(stepper.gradients(rows, precision))
+    float(stepper.gradients(rows, precision).sum())
     if stepper.device.type == "cuda":
         torch.cuda.synchronize(stepper.device)
     return time.perf_counter() - start
@@ -441,27 +482,13 @@ def fit_module(
     InputError
         If the loss becomes infinite or NaN, or the device is not there.
     """
-    steps = count_steps(len(train), config)
-    every = max(steps // config.evaluations, 1)
-    batches = _Shuffled(train, config.batch_size, seed)
-    keeper = _Keeper(Y.shape[1])
-    rounds, running = [], []
+    course = _Course(module, Y, train, valid, config, seed, report)
     with _moved_back(module):
         stepper = _Stepper(module, inputs, Y, train, config)
-        for step in range(steps):
-            rows = batches.next()
-            running.append(stepper.step(rows, learning_rate(step, steps, config)))
-            losses = (None, None)
-            if (step + 1) % every == 0 or step + 1 == steps:
-                losses = _finite_mean(running, step), _validation_loss(module, stepper.inputs, Y, valid)
-                running = []
-                rounds.append((step + 1, *losses))
-                keeper.update(step + 1, len(rounds), losses[1], module)
-            if report is not None:
-                report(Progress(step + 1, steps, len(rows), *losses))
-            if len(rounds) - keeper.last_gain >= config.patience:
-                break
-    return _result(rounds, keeper, steps)
+        while not course.done:
+            rows, rate = course.next()
+            course.note(len(rows), stepper.step(rows, rate), stepper.inputs)
+    return course.result()
 
 # %% ../nbs/05_training.ipynb #9ec2b125
 @contextmanager
@@ -635,6 +662,17 @@ def fit_network(
     InputError
         If shapes disagree, a task has nothing to learn from, or the training diverges.
     """
+    train, valid, targets, mean, std = _standardised(store, Y, tasks, train, valid)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(len(tasks), config, store, seed, encoder)
+        torch.manual_seed(seed)
+        report = report_about(report, tasks, "network")
+        states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
+    return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
+
+
+def _standardised(store, Y, tasks, train, valid):
+    """Training and validation rows with a label, targets on the standardised scale, and that scale."""
     check_shape("Y", Y, (len(store), len(tasks)))
     labelled = ~np.isnan(Y).all(axis=1)
     train = np.asarray(train)[labelled[train]]
@@ -643,13 +681,7 @@ def fit_network(
     unseen = [task for task, column in zip(tasks, Y[valid].T) if np.isnan(column).all()]
     if unseen:
         raise InputError(f"task {unseen[0]!r} has no validation label: give the validation part a larger fraction.")
-    targets = torch.as_tensor((Y - mean) / std, dtype=torch.float32)
-    with torch.random.fork_rng(devices=[]):
-        network = build_network(len(tasks), config, store, seed, encoder)
-        torch.manual_seed(seed)
-        report = report_about(report, tasks, "network")
-        states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
-    return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
+    return train, valid, torch.as_tensor((Y - mean) / std, dtype=torch.float32), mean, std
 
 # %% ../nbs/05_training.ipynb #0d156836
 _ONE_AT_A_TIME = threading.RLock()
@@ -681,6 +713,148 @@ def choose_jobs(
     long = len(work) > 1 and (sum(work) > 100_000 or on_cluster())
     return min(joblib.effective_n_jobs(-1), len(work)) if long else 1
 
+# %% ../nbs/05_training.ipynb #5b1de013
+class _StackedAdam:
+    """The weights of T networks, stacked, and Adam for them; the weights of each module are views into the stacked ones."""
+
+    def __init__(self, modules, config):
+        self.modules, self.decay, self.taken = modules, config.weight_decay, 0
+        names = [name for name, _ in modules[0].named_parameters()]
+        self.weights = {name: torch.stack([one.get_parameter(name).detach() for one in modules]) for name in names}
+        self.first, self.second = ({name: torch.zeros_like(w) for name, w in self.weights.items()} for _ in range(2))
+        self.keep(torch.arange(len(modules)))
+
+    def keep(self, numbers):
+        """Go on with some of the networks."""
+        self.modules = [self.modules[i] for i in numbers]
+        for tensors in (self.weights, self.first, self.second):
+            tensors.update({name: tensor.detach()[numbers.to(tensor.device)] for name, tensor in tensors.items()})
+        for name, stacked in self.weights.items():
+            for module, own in zip(self.modules, stacked):
+                module.get_parameter(name).data = own
+            stacked.requires_grad_()
+
+    def step(self, gradients, rates):
+        """Change the weights, those of each network at its own rate: `rates` has shape (T,)."""
+        self.taken += 1
+        with torch.no_grad():
+            for (name, weights), gradient in zip(self.weights.items(), gradients):
+                rate, first, second = rates.view(-1, *[1] * (weights.dim() - 1)), self.first[name], self.second[name]
+                first.lerp_(gradient, 1 - 0.9)
+                second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
+                spread = (second / (1 - 0.999**self.taken)).sqrt_().add_(1e-8)
+                weights.mul_(1 - rate * self.decay).sub_(rate / (1 - 0.9**self.taken) * first / spread)
+
+# %% ../nbs/05_training.ipynb #5b1de014
+class _Stack:
+    """Take steps of T networks as one program, where the weights and the data are."""
+
+    def __init__(self, modules, inputs, Y, trains, config):
+        self.device, self.precision = choose_device(config.device), config.precision
+        self.inputs, self.adam = inputs.to(self.device), _StackedAdam([one.to(self.device) for one in modules], config)
+        self.module = self.adam.modules[0].train()
+        self.Y = torch.cat([*Y, torch.full_like(Y[0][:1], float("nan"))]).to(self.device)
+        self.first_row = torch.arange(len(Y)) * len(Y[0])
+        self.n_train = torch.tensor([float(len(train)) for train in trains])
+        weights = np.stack([label_weights(own[train].numpy()) for own, train in zip(Y, trains)])
+        self.label_weight = torch.as_tensor(weights, dtype=torch.float32).to(self.device)
+
+    def keep(self, numbers):
+        """Go on with some of the networks."""
+        numbers = torch.tensor(numbers)
+        self.adam.keep(numbers)
+        self.module = self.adam.modules[0]
+        self.first_row, self.n_train = self.first_row[numbers], self.n_train[numbers]
+        self.label_weight = self.label_weight[numbers.to(self.device)]
+
+    def losses(self, rows, precision):
+        """Losses of the networks, each on its own rows: shape (T,)."""
+        batch = side_by_side(self.inputs, rows)
+        places = [some + first for some, first in zip(rows, self.first_row)]
+        nobody = len(self.Y) - 1  # the row without labels, for the molecules that fill up a part
+        places = torch.cat([pad(own, (0, batch.n // len(rows) - len(own)), value=nobody) for own in places])
+        scale = self.n_train / torch.tensor([float(len(own)) for own in rows])
+        places, scale = send([places], self.device)[0], send([scale], self.device)[0]
+        with torch.autocast(self.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
+            Y_hat = functional_call(self.module.train(), self.adam.weights, (batch,))
+        shape = (len(rows), -1, self.Y.shape[1])
+        Y_hat, Y = Y_hat.float().view(shape), self.Y[places].view(shape)
+        return torch.vmap(masked_loss)(Y_hat, Y, self.label_weight, scale)
+
+# %% ../nbs/05_training.ipynb #5b1de016
+class _StackStepper(_Stack):
+    """The steps of a stack, as `_Stepper` takes those of one network."""
+
+    def gradients(self, rows, precision):
+        losses = self.losses(rows, precision)
+        self.found = torch.autograd.grad(losses.sum(), list(self.adam.weights.values()))
+        return losses.detach()
+
+    def step(self, rows, rates):
+        if self.precision == "auto":
+            self.precision = faster_precision(self, rows)
+        losses = self.gradients(rows, self.precision)
+        self.adam.step(self.found, send([torch.tensor(rates)], self.device)[0])
+        return losses
+
+# %% ../nbs/05_training.ipynb #5b1de015
+def _fit_stacked(jobs, description, progress):
+    """Train all networks as one program, in this process."""
+    parts = [_standardised(*(job[name] for name in ("store", "Y", "tasks", "train", "valid"))) for job in jobs]
+    config, store = jobs[0]["config"], jobs[0]["store"]
+    modules = [build_network(len(job["tasks"]), config, store, job["seed"]) for job in jobs]
+    courses = [
+        _Course(module, Y, train, valid, config, job["seed"], None)
+        for module, job, (train, valid, Y, _, _) in zip(modules, jobs, parts)
+    ]
+    with progress_bar(sum(one.steps for one in courses), description, progress, "step") as bar, ExitStack() as moved:
+        for module in modules:
+            moved.enter_context(_moved_back(module))
+        stack = _StackStepper(modules, store, [part[2] for part in parts], [part[0] for part in parts], config)
+        _run_stacked(stack, courses, bar)
+    found = []
+    for module, course, job, (*_, mean, std) in zip(modules, courses, jobs, parts):
+        for weights in module.parameters():
+            weights.data = weights.data.clone()  # no longer a view into the stack
+        states, number, history = course.result()
+        found.append(TrainedNetwork(module, states, number, tuple(job["tasks"]), mean, std, config, history))
+    return found
+
+
+def _run_stacked(stack, courses, bar):
+    """Step by step until all courses are done."""
+    while courses:
+        rows, rates = zip(*[one.next() for one in courses])
+        for one, own, loss in zip(courses, rows, stack.step(rows, rates)):
+            one.note(len(own), loss, stack.inputs)
+        bar.update(len(courses))
+        going = [i for i, one in enumerate(courses) if not one.done]
+        if 0 < len(going) < len(courses):
+            stack.keep(going)
+        courses = [courses[i] for i in going]
+
+# %% ../nbs/05_training.ipynb #5b1de017
+def _alike(jobs):
+    """Whether trainings can be one program: same graphs, configuration and number of tasks, no dropout, our own encoder."""
+    if len(jobs) == 0 or jobs[0]["config"].dropout > 0:
+        return False
+    first = jobs[0]
+    same = all(job["store"] is first["store"] and job["config"] == first["config"] for job in jobs)
+    return same and all(job.get("encoder") is None and len(job["tasks"]) == len(first["tasks"]) for job in jobs)
+
+
+def _choose_stack(stacked, jobs, n_jobs, report):
+    """Whether to stack: as the caller says, or on a GPU where that is possible and nothing else was asked for."""
+    if stacked and (report is not None or not _alike(jobs)):
+        raise InputError(
+            "`stacked=True` needs trainings with the same graphs, configuration and number of tasks, without dropout, another "
+            "encoder or `report`; leave it out to train these one by one."
+        )
+    if stacked is not None:
+        return stacked
+    free = n_jobs is None and report is None and not on_cluster() and len(jobs) > 1
+    return free and _alike(jobs) and choose_device(jobs[0]["config"].device, missing="cpu").type == "cuda"
+
 # %% ../nbs/05_training.ipynb #e81b3c0a
 def fit_many(
     jobs: Sequence[dict],  # keyword arguments of `fit_network`, one dict a training
@@ -688,15 +862,19 @@ def fit_many(
     description: str = "training",  # for the progress bar
     progress: bool | None = None,  # None: only where somebody looks
     report: Report | None = None,  # told of every step; then all networks are trained here, one after the other
+    stacked: bool | None = None,  # one program for all; None: on a GPU, where the networks are alike and `n_jobs` is None
 ) -> list[TrainedNetwork]:  # in the order of `jobs`
-    """Train several networks, in parallel processes of one thread each where the work is worth it.
+    """Train several networks, in parallel processes of one thread each where the work is worth it, or on a GPU as one program.
 
     Networks that were still improving at the end are named in a warning, unless `report` watches them.
     """
+    stack = _choose_stack(stacked, jobs, n_jobs, report)
     steps = [count_steps(_n_labelled(job), job["config"]) for job in jobs]
     work = [n * job["config"].batch_size for n, job in zip(steps, jobs)]
     n_jobs = choose_jobs(n_jobs if report is None else 1, work)
-    if on_cluster() and n_jobs > 1:
+    if stack:
+        trained = _fit_stacked(jobs, description, progress)
+    elif on_cluster() and n_jobs > 1:
         trained = _fit_elsewhere(jobs, n_jobs, description, progress)
     else:
         trained = _fit_here(jobs, n_jobs, description, progress, report, sum(steps))

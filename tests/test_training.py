@@ -426,6 +426,91 @@ def test_many_encoders_in_one_pass_equal_each_alone(small_config):
             np.testing.assert_allclose(Z, one.embed(store, layer), rtol=1e-6, atol=1e-7)
 
 
+def different_jobs(config):
+    """Three properties with different labels, numbers of labels, and therefore lengths."""
+    store, Y = chains()
+    Y = np.hstack([Y, np.random.default_rng(0).normal(size=Y.shape), Y**2])
+    Y[3:20, 1] = np.nan
+    job = dict(store=store, tasks=["y"], valid=np.arange(40, 60), config=config)
+    return [dict(job, Y=Y[:, [j]], train=np.arange(40 - 5 * j), seed=j) for j in range(3)]
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum", "norm"])
+def test_one_program_for_all_networks_gives_the_losses_of_one_after_the_other(small_config, readout):
+    config = replace(
+        small_config,
+        readout=readout,
+        batch_size=7,
+        epochs=20,
+        min_steps=30,
+        evaluations=10,
+        patience=3,
+        weight_decay=0.1,
+    )
+    jobs = different_jobs(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        alone = fit_many(jobs, n_jobs=1, progress=False)
+        together = fit_many(jobs, progress=False, stacked=True)
+    assert len({one.history.step[-1] for one in alone}) > 1
+    for one, other in zip(alone, together):
+        np.testing.assert_array_equal(other.history.step, one.history.step)
+        np.testing.assert_array_equal(other.history.best_step, one.history.best_step)
+        np.testing.assert_allclose(other.history.train_loss, one.history.train_loss, rtol=1e-4)
+        np.testing.assert_allclose(other.history.valid_loss, one.history.valid_loss, rtol=1e-4)
+        store = jobs[0]["store"]
+        np.testing.assert_allclose(other.predict(store), one.predict(store), rtol=1e-3, atol=1e-4)
+        assert all(weights._base is None for weights in other.network.parameters())
+
+
+def test_one_program_in_bfloat16(small_config):
+    jobs = different_jobs(replace(small_config, min_steps=60))
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        own = [dict(job, config=replace(job["config"], precision=precision)) for job in jobs]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainingWarning)
+            losses[precision] = fit_many(own, progress=False, stacked=True)[0].history.train_loss
+    assert not np.array_equal(losses["float32"], losses["bfloat16"])
+    np.testing.assert_allclose(losses["bfloat16"][0], losses["float32"][0], rtol=0.05)
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum", "norm"])
+def test_a_step_of_one_program_needs_no_number_from_the_device(readout):
+    store, Y = chains()
+    config = TrainConfig(d_h=24, readout=readout, device="meta", precision="float32")
+    networks = [build_network(1, config, store, seed) for seed in range(3)]
+    targets, trains = [torch.as_tensor(Y).float()] * 3, [np.arange(40 - k) for k in range(3)]
+    stack = training._StackStepper(networks, store, targets, trains, config)
+    rows = [torch.arange(7), torch.arange(3), torch.arange(5, 10)]
+    assert stack.step(rows, [1e-3, 1e-4, 1e-5]).is_meta
+    stack.keep([0, 2])
+    losses = stack.step(rows[::2], [1e-3, 1e-5])
+    assert losses.is_meta and losses.shape == (2,)
+
+
+def test_one_program_is_chosen_on_a_gpu_and_only_where_it_is_possible(monkeypatch, small_config):
+    jobs = different_jobs(small_config)
+    choose = training._choose_stack
+    assert not choose(None, jobs, None, None)
+    monkeypatch.setattr(training, "choose_device", lambda name, missing="error": torch.device("cuda"))
+    assert choose(None, jobs, None, None)
+    assert not choose(False, jobs, None, None)
+    assert not choose(None, jobs, 1, None) and not choose(None, jobs, None, print)
+    assert not choose(None, jobs[:1], None, None)
+    other = {
+        "config": replace(small_config, depth=2),
+        "store": chains(59)[0],
+        "encoder": torch.nn.Identity,
+        "tasks": ["a", "b"],
+    }
+    dropout = [dict(job, config=replace(small_config, dropout=0.1)) for job in jobs]
+    for changed in [dropout, *([*jobs[:2], jobs[2] | {name: value}] for name, value in other.items())]:
+        assert not choose(None, changed, None, None)
+        with pytest.raises(InputError, match="stacked=True"):
+            choose(True, changed, None, None)
+
+
 INTERRUPTED = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits SIGINT ignored
