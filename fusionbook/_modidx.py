@@ -949,6 +949,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'fusionbook.training._warn_unfinished': ('training.html#_warn_unfinished', 'fusionbook/training.py'),
                                      'fusionbook.training._watch': ('training.html#_watch', 'fusionbook/training.py'),
                                      'fusionbook.training.build_network': ('training.html#build_network', 'fusionbook/training.py'),
+                                     'fusionbook.training.check_validation': ('training.html#check_validation', 'fusionbook/training.py'),
                                      'fusionbook.training.choose_device': ('training.html#choose_device', 'fusionbook/training.py'),
                                      'fusionbook.training.choose_jobs': ('training.html#choose_jobs', 'fusionbook/training.py'),
                                      'fusionbook.training.count_steps': ('training.html#count_steps', 'fusionbook/training.py'),

@@ -68,6 +68,7 @@ from .training import Report
 from .training import TrainConfig
 from .training import TrainedNetwork
 from .training import build_network
+from .training import check_validation
 from .training import embed_many
 from .training import fit_many
 from .training import fit_module
@@ -1026,6 +1027,7 @@ def fit_fused_head(
     check_choice("head", options["head"], HEADS)
     names = [task.name for task in table.tasks]
     mean, std = target_scale(table.Y[split.train], names)
+    check_validation(table.Y[split.valid], names)
     training_blocks = blocks if training_blocks is None else training_blocks
     networks = {} if networks is None else networks
     untrained = [name for name, one in networks.items() if len(one.history.step) == 0]

@@ -7,7 +7,8 @@ __all__ = ['PRECISIONS', 'Report', 'ATOMS_AT_A_TIME', 'ROWS_AT_A_TIME', 'FORMAT'
            'label_weights', 'choose_device', 'TrainConfig', 'count_steps', 'learning_rate', 'History', 'Progress',
            'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'overall_loss', 'has_bfloat16',
            'faster_precision', 'fit_module', 'TrainedNetwork', 'embed_many', 'build_network', 'target_scale',
-           'fit_network', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network', 'unpack_network']
+           'fit_network', 'check_validation', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network',
+           'unpack_network']
 
 # %% ../nbs/05_training.ipynb #4c141cb0
 import copy
@@ -671,6 +672,16 @@ def fit_network(
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
 
+def check_validation(
+    Y: np.ndarray,  # (n, t) targets of the validation rows, NaN = unmeasured
+    tasks: Sequence[str],  # t names, for the message
+) -> None:
+    """Raise InputError if a task has no validation label; `Y` has shape (n, t)."""
+    unseen = [task for task, column in zip(tasks, Y.T) if np.isnan(column).all()]
+    if unseen:
+        raise InputError(f"task {unseen[0]!r} has no validation label: give the validation part a larger fraction.")
+
+
 def _standardised(store, Y, tasks, train, valid):
     """Training and validation rows with a label, targets on the standardised scale, and that scale."""
     check_shape("Y", Y, (len(store), len(tasks)))
@@ -678,9 +689,7 @@ def _standardised(store, Y, tasks, train, valid):
     train = np.asarray(train)[labelled[train]]
     valid = np.asarray(valid)[labelled[valid]]
     mean, std = target_scale(Y[train], tasks)
-    unseen = [task for task, column in zip(tasks, Y[valid].T) if np.isnan(column).all()]
-    if unseen:
-        raise InputError(f"task {unseen[0]!r} has no validation label: give the validation part a larger fraction.")
+    check_validation(Y[valid], tasks)
     return train, valid, torch.as_tensor((Y - mean) / std, dtype=torch.float32), mean, std
 
 # %% ../nbs/05_training.ipynb #0d156836

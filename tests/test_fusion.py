@@ -178,6 +178,15 @@ def test_ridge_minimises_its_objective():
         assert objective(W[0, :, 0] + 1e-2 * rng.normal(size=8), b[0, 0] + 1e-2 * rng.normal()) > best
 
 
+def test_a_property_without_validation_labels_is_named(table, split):
+    """Untrained encoders need no validation rows, but the head's penalties do."""
+    Y = table.Y.copy()
+    Y[split.valid, 1] = np.nan
+    bare = MoleculeTable(table.smiles, Y, table.tasks)
+    with pytest.raises(InputError, match="'tpsa' has no validation label"):
+        FusedMultiTask(UntrainedEncoders(2)).fit(bare, split)
+
+
 def test_shuffled_labels_collapse_to_the_mean(small_config, table, split):
     """With labels torn from their molecules nothing can be learned: R2 on test rows must not be positive beyond noise."""
     rng = np.random.default_rng(0)

@@ -541,3 +541,21 @@ def test_an_interrupt_leaves_no_process_behind():
     process.wait(60)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert len(children) >= 2 and alive == []
+
+
+def test_a_hopeless_task_does_not_choose_the_state_for_all():
+    """By plain means the second state (5.5) would beat the first (10.1); it has learned nothing of the first task."""
+    module = torch.nn.Linear(1, 2)
+    keeper = training._Keeper(2)
+    keeper.update(10, 1, np.array([0.2, 20.0]), module)
+    keeper.update(20, 2, np.array([1.0, 10.0]), module)
+    assert keeper.step.tolist() == [10, 20, 10]
+
+
+def test_one_task_embeds_with_its_own_best_state():
+    """With one task, the state for all is the best state of that task, however large its errors."""
+    module = torch.nn.Linear(1, 1)
+    keeper = training._Keeper(1)
+    for round_number, loss in enumerate([30.0, 12.0, 17.0], start=1):
+        keeper.update(10 * round_number, round_number, np.array([loss]), module)
+    assert keeper.step.tolist() == [20, 20]
