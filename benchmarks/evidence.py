@@ -176,7 +176,7 @@ class Log:
     def has(self, model):
         return any(row["model"] == model for row in self.rows)
 
-    def add(self, model, Y_hat, seconds):
+    def add(self, model, Y_hat):
         table, split = self.table, self.split
         sd = np.nanstd(table.Y[split.train], axis=0)
         error = np.nanmean(np.abs(Y_hat - table.Y[split.test]), axis=0) / sd
@@ -184,18 +184,17 @@ class Log:
         for j, task in enumerate(table.task_names):
             row = self.about | dict(model=model, task=task, error=round(float(error[j]), 5))
             row |= {name: int(value[j]) for name, value in counts.items()}
-            self.rows.append(row | dict(seconds=round(seconds, 1)))
+            self.rows.append(row)
         pd.DataFrame(self.rows).to_csv(self.path, index=False)
         where = f"{self.about['data']} {self.about['seed']}"
-        print(f"{where}  {model:48s} {np.nanmean(error):.4f}  {seconds:.0f} s", flush=True)
+        print(f"{where}  {model:48s} {np.nanmean(error):.4f}", flush=True)
 
     def fit(self, model, make):
         """Fit and score a model unless that is stored; `make` returns an estimator that is not fitted."""
         if self.has(model):
             return
-        started = time.perf_counter()
         Y_hat = make().fit(self.table, self.split).predict(self.table.select(self.split.test)).to_numpy()
-        self.add(model, Y_hat, time.perf_counter() - started)
+        self.add(model, Y_hat)
 
 
 def trained(kind, log, config, folder, jobs):
@@ -203,16 +202,14 @@ def trained(kind, log, config, folder, jobs):
     data, seed = log.about["data"], log.about["seed"]
     kept = None if folder is None else Path(folder) / f"{data}_{seed}_{kind}"
     if kept is not None and (kept / "config.json").exists():
-        model, seconds = load_model(kept), float("nan")
+        model = load_model(kept)
     else:
-        started = time.perf_counter()
         model = {"ST": SingleTask, "MT": MultiTask}[kind](config, seed=seed, n_jobs=jobs)
         model.fit(log.table, log.split)
-        seconds = time.perf_counter() - started
         if kept is not None:
             model.save(kept)
     if not log.has(kind):
-        log.add(kind, model.predict(log.table.select(log.split.test)).to_numpy(), seconds)
+        log.add(kind, model.predict(log.table.select(log.split.test)).to_numpy())
         write_curves(model, kind, log)
     return model
 
@@ -267,13 +264,12 @@ def task_by_task(log, name, encoders_for, options):
     """Score, for each property, a fused model of encoders chosen for it."""
     if log.has(name):
         return
-    started = time.perf_counter()
     tested = log.table.select(log.split.test)
     out = np.empty((tested.n, log.table.t))
     for j, task in enumerate(log.table.task_names):
         model = FusedMultiTask(encoders_for(task), **options).fit(log.table.only([task]), log.split)
         out[:, j] = model.predict(tested).to_numpy()[:, 0]
-    log.add(name, out, time.perf_counter() - started)
+    log.add(name, out)
 
 
 def controls(log, single, config, options, jobs):
@@ -292,10 +288,9 @@ def controls(log, single, config, options, jobs):
     name = "control: shuffled labels, F-MT"
     if not log.has(name):
         mixed = shuffled(table, split, seed)
-        started = time.perf_counter()
         encoders = [SingleTask(config["ST"], seed=seed, n_jobs=jobs), MultiTask(config["MT"], seed=seed)]
         model = FusedMultiTask(encoders_to_fuse(*encoders), **options).fit(mixed, split)
-        log.add(name, model.predict(table.select(split.test)).to_numpy(), time.perf_counter() - started)
+        log.add(name, model.predict(table.select(split.test)).to_numpy())
 
 
 def shuffled(table, split, seed):
@@ -356,7 +351,7 @@ def chemprop(log, python):
     Y_hat = np.full((len(split.test), table.t), np.nan)
     labelled = table.mask[split.test].any(axis=1)
     Y_hat[labelled] = np.array(result["test_predictions"])
-    log.add(name, Y_hat, result["wall_seconds"])
+    log.add(name, Y_hat)
 
 
 def run(data, seed, args):
@@ -367,11 +362,10 @@ def run(data, seed, args):
     print(f"{table!r}\n{split!r}", flush=True)
     if not log.has("mean"):
         mean = np.nanmean(table.Y[split.train], axis=0)
-        log.add("mean", np.tile(mean, (len(split.test), 1)), 0.0)
+        log.add("mean", np.tile(mean, (len(split.test), 1)))
     for name, (features, make) in COUNTED.items():
         if not log.has(name):
-            started = time.perf_counter()
-            log.add(name, per_task(features(table.smiles), table, split, make), time.perf_counter() - started)
+            log.add(name, per_task(features(table.smiles), table, split, make))
     if args.chemprop_python:
         chemprop(log, args.chemprop_python)
     kinds = {"ST": SingleTask, "MT": MultiTask}

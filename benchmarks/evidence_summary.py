@@ -23,7 +23,7 @@ SINGLE_CONTROLS = [
 
 
 def read_results(data):
-    """All stored rows of one data set: columns seed, model, task, error, n_train, n_test, seconds."""
+    """All stored rows of one data set: columns data, seed, model, task, error, n_train, n_test."""
     paths = sorted(RESULTS.glob(f"evidence_{data}_*.csv"))
     return pd.concat([pd.read_csv(path) for path in paths]) if paths else None
 
@@ -119,6 +119,8 @@ def wins(wide, others):
 def worse_than(wide, other):
     """Properties where F-MT's error exceeds another model's by more than two standard errors over seeds, as text."""
     gap = (wide["F-MT"] - wide[other]).groupby("task").agg(["mean", "std", "count"])
+    if gap["count"].min() < 2:
+        return "one seed only: not known"
     beyond = gap["mean"] > 2 * gap["std"] / np.sqrt(gap["count"])
     return f"{int(beyond.sum())} of {len(gap)}"
 
