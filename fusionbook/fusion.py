@@ -61,6 +61,8 @@ from .molecules import Split
 from .molecules import Task
 from .molecules import as_table
 from .molecules import check_tasks
+
+# %% ../nbs/08_fusion.ipynb #4c1d7a92
 from .training import History
 from .training import MatrixInputs
 from .training import Progress

@@ -671,7 +671,7 @@ def fit_network(
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)
 
-
+# %% ../nbs/05_training.ipynb #4c1d7a91
 def check_validation(
     Y: np.ndarray,  # (n, t) targets of the validation rows, NaN = unmeasured
     tasks: Sequence[str],  # t names, for the message

@@ -215,7 +215,7 @@ def test_no_name_from_a_table_reaches_a_figure_as_markup(sparse, name):
 
 def test_each_figure_says_its_numbers(sparse):
     known = ~np.isnan(sparse)
-    coverage, correlation, curves, parity, errors, labels, mapped = map(
+    coverage, correlation, overlap, curves, parity, errors, labels, mapped = map(
         plots.describe, all_figures("gap", sparse)
     )
     assert f"{known.sum()} of the 160 values" in coverage
@@ -224,6 +224,8 @@ def test_each_figure_says_its_numbers(sparse):
     R = pd.DataFrame(sparse).corr().to_numpy() - np.eye(4)
     i, j = np.unravel_index(np.nanargmax(np.abs(R)), R.shape)
     assert f"{R[i, j]:.2f} ({(known[:, i] & known[:, j]).sum()} molecules)" in correlation.split(",")[1]
+    pairs = {(i, j): (known[:, i] & known[:, j]).sum() for i in range(4) for j in range(i)}
+    assert overlap.split("Fewest: ")[1].split(",")[0].endswith(f" {min(pairs.values())}")
     assert "gap with gap 0.4 at step 2" in curves
     assert "Mean absolute error of ST: gap 0, b 0" in parity and "of gap: gap 1, b 1, c 1, d 1" in parity
     assert "Mean over the properties: ST 0.6, gap 0.3. " in errors
