@@ -58,6 +58,7 @@ BRIEF = [
     "F-MT, 300 CUR columns",
     "F-MT, all columns",
     "F-MT, ST only",
+    "F-MT without MT",
     "control: untrained encoders, ridge",
     "control: MT embedding, ridge",
 ]
@@ -324,7 +325,7 @@ def extend(log, single, options):
         sd = np.nanstd(table.Y[split.train, table.task_names.index(task)])
         weights = after.encoders_[-1].parameters()["trainable"].iloc[0]
         about = dict(
-            task=task, error=round(error / sd, 5), seconds=round(seconds, 1), new_weights=int(weights)
+            task=task, error=round(float(error / sd), 5), seconds=round(seconds, 1), new_weights=int(weights)
         )
         rows.append(about)
         print("extend", about, flush=True)
@@ -391,7 +392,9 @@ def main():
     parser.add_argument("--models", help="folder that keeps the trained networks")
     parser.add_argument("--jobs", type=int, help="processes; default: one a processor")
     parser.add_argument(
-        "--brief", action="store_true", help="of the fused models, only those of the table of aims"
+        "--brief",
+        action="store_true",
+        help="of the fused models, only those that the aims and --extend compare",
     )
     parser.add_argument("--chemprop-python", help="python of an environment with Chemprop 2.3.1")
     parser.add_argument("--controls", action="store_true", help="also the controls that need more trainings")
