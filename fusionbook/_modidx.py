@@ -1045,6 +1045,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'fusionbook/widgets.py'),
                                     'fusionbook.widgets.InspectorActions._show_nothing': ( 'widgets.html#inspectoractions._show_nothing',
                                                                                            'fusionbook/widgets.py'),
+                                    'fusionbook.widgets.InspectorActions.fail': ( 'widgets.html#inspectoractions.fail',
+                                                                                  'fusionbook/widgets.py'),
                                     'fusionbook.widgets.InspectorActions.pick': ( 'widgets.html#inspectoractions.pick',
                                                                                   'fusionbook/widgets.py'),
                                     'fusionbook.widgets.InspectorControls': ('widgets.html#inspectorcontrols', 'fusionbook/widgets.py'),

@@ -583,9 +583,12 @@ class _SideBySide(nn.Module):
     def __init__(self, modules):
         super().__init__()
         self.members = nn.ModuleList(modules)
+        self.widths = []
 
     def forward(self, batch):
-        return torch.cat([member(batch) for member in self.members], dim=1)
+        out = [member(batch) for member in self.members]
+        self.widths = [part.shape[1] for part in out]
+        return torch.cat(out, dim=1)
 
 
 def embed_many(
@@ -598,8 +601,9 @@ def embed_many(
     for one in networks:
         one.network.load_state_dict(one.states[one.state_of[-1]])
     modules = [one.network.encoder if layer == "readout" else _HeadLayer(one.network) for one in networks]
-    widths = [embedding_width(module, store.batch([0])) for module in modules]
-    return np.split(_apply(_SideBySide(modules), store, networks[0].config.device), np.cumsum(widths)[:-1], axis=1)
+    together = _SideBySide(modules)
+    Z = _apply(together, store, networks[0].config.device)
+    return np.split(Z, np.cumsum(together.widths)[:-1], axis=1)
 
 # %% ../nbs/05_training.ipynb #3952489a
 def build_network(

@@ -2344,6 +2344,11 @@ class InspectorActions(InspectorControls):
         clear_canvas(self.canvas, "What each block contributes to a prediction appears here.")
         self.say("")
 
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong, and take away what was shown: it belongs to another molecule than the one asked for."""
+        self._show_nothing("Nothing to show: the line below says why.")
+        super().fail(error)
+
 # %% ../nbs/12_widgets.ipynb #d3ef8832
 class MoleculeInspector(InspectorActions):
     """Type, paste or pick a molecule: predictions with intervals, applicability domain, blocks and atoms that speak; compare two.

@@ -318,6 +318,7 @@ def test_a_pasted_molecule_is_inspected(fresh, quiet):
     assert fits(lab.figure("bar")), "the figure takes the room of the second molecule"
     lab.type(first, "C1CC(")
     lab.says("'C1CC(' cannot be read")
+    assert lab.view.get_by_text("CCCCO: predictions").count() == 0, "numbers of another molecule"
     lab.shot("6-molecule-bad-smiles")
     lab.python("None", "study.selection = [5, 6]")
     lab.view.get_by_role("button", name="From selection", exact=True).click()
