@@ -116,6 +116,43 @@ def test_a_mixture_of_own_heads_only_is_the_own_head(single, table, split):
     )
 
 
+def test_two_names_of_one_property_share_their_labels(monkeypatch):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(400, 6))
+    truth = np.sin(X[:, 0]) + X[:, 1] + X[:, 2] * X[:, 3] / 2
+    Y = np.stack([truth, truth, rng.normal(size=400)], axis=1)  # the third has nothing to do with them
+    Y[:300] += 0.3 * rng.normal(size=(300, 3))
+    owner = rng.integers(3, size=400)
+    for j in range(3):
+        Y[:300, j][owner[:300] != j] = np.nan
+    split, groups = Split(np.arange(200), np.arange(200, 300), np.arange(300, 400)), np.zeros(6, dtype=int)
+
+    def fitted():
+        head, about, _ = fit_kernel_head(X, Y, split, groups, seed=0)
+        Y_hat = predict_rows(head, MatrixInputs(X), split.test)
+        return np.abs(Y_hat - Y[split.test]).mean(axis=0), np.array(about["shares"])
+
+    shared, shares = fitted()
+    assert shares.shape == (3, len(LENGTHS) + 1) and (shares[:2, -1] > 0.3).all()
+    monkeypatch.setattr(fusion, "_share_labels", lambda *given: given[-1].only([]))
+    alone, shares = fitted()
+    assert shares.shape == (3, len(LENGTHS))
+    assert (shared[:2] < 0.9 * alone[:2]).all(), (shared, alone)
+    assert shared[2] < 1.05 * alone[2]
+
+
+def test_no_more_labels_are_shared_than_there_is_room_for(monkeypatch):
+    Y = np.full((50, 3), np.nan)
+    Y[:40, 0], Y[::2, 1], Y[:5, 2] = 1.0, 2.0, 3.0
+    order = np.random.default_rng(0).permutation(50)
+    for room, wanted in ((1000, [40, 25, 5]), (45, [20, 20, 5]), (9, [3, 3, 3])):
+        monkeypatch.setattr(fusion, "LABELS", room)
+        rows, places = fusion._some_labels(Y, order)
+        assert np.bincount(places[:, 1]).tolist() == wanted
+        assert (Y[rows[places[:, 0]], places[:, 1]] == places[:, 1] + 1).all()
+        assert len(np.unique(places, axis=0)) == len(places)
+
+
 def test_the_mixture_is_told(small_config, single, table, split):
     multi = MultiTask(small_config).fit(table, split)
     fused = FusedMultiTask(encoders_to_fuse(single, multi)).fit(table, split)
@@ -125,6 +162,9 @@ def test_the_mixture_is_told(small_config, single, table, split):
         "learned",
         "untrained",
         "both",
+        "learned, all labels",
+        "untrained, all labels",
+        "both, all labels",
         "head of mass",
         "head of tpsa",
         "head of logP",
@@ -137,7 +177,7 @@ def test_the_mixture_is_told(small_config, single, table, split):
     with pytest.raises(InputError, match="kernel"):
         FusedMultiTask(single, head="ridge").fit(table, split).mixture()
     alone = FusedMultiTask(UntrainedEncoders(2, small_config)).fit(table, split).mixture()
-    assert alone.columns.tolist() == ["untrained"]
+    assert alone.columns.tolist() == ["untrained", "untrained, all labels"]
 
 
 def test_encoders_with_one_member_stand_in_every_member(small_config, table, split):
