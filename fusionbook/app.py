@@ -541,9 +541,11 @@ def _mixture_parts(mixture):
         "both": "kernels on both",
         "head of all tasks": "the multi-task network's own head",
     }
-    own = [name for name in mixture.index if name not in names]
+    shared = [name for name in mixture.index if name.endswith(", all labels")]
+    own = [name for name in mixture.index if name not in [*names, *shared]]
     parts = {text: mixture[name] for name, text in names.items() if name in mixture}
-    return parts | ({"the single-task networks' own heads": mixture[own].sum()} if own else {})
+    more = {"kernels fitted to the labels of all properties": shared, "the single-task networks' own heads": own}
+    return parts | {text: mixture[found].sum() for text, found in more.items() if found}
 
 # %% ../nbs/13_app.ipynb #fadbe0eb
 def _fusion_parts(study, leverage, found):

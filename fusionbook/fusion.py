@@ -1218,7 +1218,8 @@ class FusedParts(PropertyModel):
     def mixture(self, member: int = 0) -> pd.DataFrame:
         """Share of each member in each property's kernel head, its lengths added up: a row a property, each sums to 1.
 
-        Columns: "learned", "untrained" and "both" blocks, "head of <block>" for the encoders' own heads.
+        Columns: "learned", "untrained" and "both" blocks, each also with ", all labels" (of all properties together), and "head of <block>" for the
+        encoders' own heads.
         """
         _check_fitted(self)
         return _mixture(self.heads_[member])

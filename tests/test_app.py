@@ -865,6 +865,14 @@ def test_error_table_has_original_units_and_a_mean_only_where_it_means_something
 # ---------------------------------------------------------------- the report
 
 
+def test_the_mixture_in_words_adds_up():
+    shares = {"learned": 0.2, "both": 0.3, "untrained, all labels": 0.05, "both, all labels": 0.15}
+    parts = app._mixture_parts(pd.Series(shares | {"head of gap": 0.1, "head of all tasks": 0.2}))
+    assert parts["kernels fitted to the labels of all properties"] == pytest.approx(0.2)
+    assert parts["the single-task networks' own heads"] == pytest.approx(0.1)
+    assert sum(parts.values()) == pytest.approx(1)
+
+
 class Page(html.parser.HTMLParser):
     """Collect elements, attributes and data blocks of a page."""
 
