@@ -2259,7 +2259,9 @@ def shown_contributions(
     values = pd.DataFrame({i: one.blocks for i, one in enumerate(explanations)}).reindex(explanations[0].blocks.index).fillna(0.0)
     largest = set(values.abs().max(axis=1).nlargest(most).index)
     kept = values[[name in largest for name in values.index]]
-    if len(kept) < len(values):
+    if len(kept) == len(values) - 1:
+        kept = values  # one bar "1 other" would say less than the block itself
+    elif len(kept) < len(values):
         kept = pd.concat([kept, (values.sum() - kept.sum()).to_frame(f"{len(values) - len(kept)} other blocks").T])
     return [kept[i] for i in kept]
 

@@ -129,7 +129,7 @@ def test_two_names_of_one_property_share_their_labels(monkeypatch):
 
     def fitted():
         head, about, _ = fit_kernel_head(X, Y, split, groups, seed=0)
-        Y_hat = predict_rows(head, MatrixInputs(X), split.test)
+        Y_hat = predict_rows(head, MatrixInputs(X))[split.test]
         return np.abs(Y_hat - Y[split.test]).mean(axis=0), np.array(about["shares"])
 
     shared, shares = fitted()
