@@ -644,9 +644,23 @@ class PlotlyScript(anywidget.AnyWidget):
 
 
 class Canvas(go.FigureWidget):
-    """A plotly figure that listens before plotly's script has been loaded."""
+    """A plotly figure that listens before plotly's script has been loaded, and not to news of what it no longer shows."""
 
     _esm = static_text("canvas.js")
+
+    @validate("_js2py_pointsCallback")
+    def _of_what_is_drawn(self, proposal):
+        """Leave aside what the page said of points while the figure was drawn anew: its numbers count in the drawing before."""
+        told = proposal["value"]
+        if told and any(self._is_gone(*place) for place in zip(told["points"]["trace_indexes"], told["points"]["point_indexes"])):
+            return None
+        return told
+
+    def _is_gone(self, trace, point):
+        if trace >= len(self.data):
+            return True
+        x = getattr(self.data[trace], "x", None)
+        return isinstance(point, int) and x is not None and point >= len(x)
 
 
 @lru_cache(maxsize=1)

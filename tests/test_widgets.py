@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from plotly.basedatatypes import Undefined
 
@@ -945,3 +946,26 @@ def test_importing_the_package_loads_no_widgets():
     code = "import sys, fusionbook; print([m for m in ('ipywidgets', 'plotly', 'anywidget') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_news_of_points_that_are_gone_is_left_aside():
+    """The pointer may be over a figure while another one is drawn in its place."""
+    canvas = widgets.new_canvas(300, widgets.Fitter())
+    widgets.show_figure(canvas, go.Figure(go.Scatter(x=[1, 2, 3], y=[1, 2, 3])))
+    heard = []
+    canvas.data[0].on_hover(lambda trace, points, state: heard.append(points.point_inds))
+
+    def page_says(trace, point):
+        points = {"trace_indexes": [trace], "point_indexes": [point], "xs": [1], "ys": [1]}
+        told = {"event_type": "plotly_hover", "selector": None, "device_state": None, "points": points}
+        canvas.set_state({"_js2py_pointsCallback": told})
+
+    page_says(0, 2)
+    assert heard == [[2]]
+    page_says(1, 0)  # a trace of the drawing before
+    page_says(0, 3)  # a point of the drawing before
+    assert heard == [[2]]
+    widgets.clear_canvas(canvas, "nothing")
+    page_says(0, 0)
+    page_says(4, 0)
+    assert heard == [[2]]
