@@ -111,10 +111,10 @@ def test_the_start_page_answers_two_questions(open_notebook, quiet, server):
 
     lab.tab("Embeddings")
     lab.choose("colour", "spread")
-    lab.says("molecules have a value")
+    lab.python_becomes("'spread' in board.views[2].colour.title", True)  # the line below says the same of every colour
     lab.choose("find by", "highest")
     lab.type(lab.view.get_by_label("this", exact=True), "10")
-    lab.says("10 molecules with the highest")
+    lab.says("10 molecules with the highest homo (eV), spread")
     unsure = lab.python("board.study.spread('F-MT')['homo'].nlargest(10).index.tolist()")
     assert lab.python("list(board.study.selection)") == unsure
     lab.figure("scattergl").shows(0, sorted(unsure))
