@@ -111,9 +111,8 @@ def test_the_start_page_answers_two_questions(open_notebook, quiet, server):
 
     lab.tab("Embeddings")
     lab.choose("colour", "spread")
-    lab.python_becomes(
-        "'spread' in board.views[2].colour.title", True
-    )  # the line below says the same of every colour
+    # The line of status says the same of every colour, so the view is asked which it has drawn.
+    lab.python_becomes("'spread' in board.views[2].colour.title", True)
     lab.choose("find by", "highest")
     lab.type(lab.view.get_by_label("this", exact=True), "10")
     lab.says("10 molecules with the highest homo (eV), spread")
