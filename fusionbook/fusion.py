@@ -247,6 +247,12 @@ class EncoderModel(PropertyModel):
     def _n_trainable(self, total):
         return total
 
+    def _block_names(self):
+        return [one.tasks[0] for one in self.networks_[0]]
+
+    def _embed_store(self, store, layer, member):
+        return dict(zip(self._block_names(), embed_many(self.networks_[member], store, layer)))
+
     def _describe(self):
         packed = [pack_network(one, f"{m}.{i}.") for m, row in enumerate(self.networks_) for i, one in enumerate(row)]
         tensors = {name: tensor for _, part in packed for name, tensor in part.items()}
@@ -335,9 +341,6 @@ class SingleTask(TrainedEncoders):
     def _predict_members(self, store):
         return np.array([np.concatenate([one.predict(store) for one in row], axis=1) for row in self.networks_])
 
-    def _embed_store(self, store, layer, member):
-        networks = self.networks_[member]
-        return dict(zip([one.tasks[0] for one in networks], embed_many(networks, store, layer)))
 
 # %% ../nbs/08_fusion.ipynb #ea09267d
 def _fit_networks(model, table, split, groups, description, report):
@@ -384,8 +387,8 @@ class MultiTask(TrainedEncoders):
     def _predict_members(self, store):
         return np.array([row[0].predict(store) for row in self.networks_])
 
-    def _embed_store(self, store, layer, member):
-        return {"all tasks": self.networks_[member][0].embed(store, layer)}
+    def _block_names(self):
+        return ["all tasks"]
 
 # %% ../nbs/08_fusion.ipynb #4f41d176
 REDUCTIONS = (None, "pca", "cur")
@@ -980,10 +983,6 @@ class UntrainedEncoders(EncoderModel):
         """Refuse: random weights predict nothing; put these encoders into a FusedMultiTask."""
         raise InputError("untrained encoders cannot predict; use FusedMultiTask(encoders=UntrainedEncoders()).")
 
-    def _embed_store(self, store, layer, member):
-        networks = self.networks_[member]
-        return dict(zip([one.tasks[0] for one in networks], embed_many(networks, store, layer)))
-
     def _n_trainable(self, total):
         return 0
 
@@ -1098,11 +1097,16 @@ def fused_blocks(
     member: int = 0,  # ensemble member
 ) -> EmbeddingBlocks:  # all encoders' blocks on the same molecules
     """Embed molecules with several encoder models; a block name that occurs again gets the model's number."""
-    blocks = {}
+    parts = [Z for one in encoders for Z in one._embed_store(store, layer, _own_member(one, member)).values()]
+    return EmbeddingBlocks(dict(zip(_block_names(encoders), parts)), smiles)
+
+
+def _block_names(encoders):
+    """Names of all encoders' blocks; one that occurs again gets its model's number."""
+    names = []
     for number, one in enumerate(encoders, start=1):
-        for name, Z in one._embed_store(store, layer, _own_member(one, member)).items():
-            blocks[f"{name} ({number})" if name in blocks else name] = Z
-    return EmbeddingBlocks(blocks, smiles)
+        names += [f"{name} ({number})" if name in names else name for name in one._block_names()]
+    return names
 
 
 def block_networks(
@@ -1111,7 +1115,7 @@ def block_networks(
 ) -> dict[str, TrainedNetwork]:
     """The network that makes each block of `fused_blocks`, by the block's name."""
     networks = [network for one in encoders for network in one.networks_[_own_member(one, member)]]
-    return dict(zip(fused_blocks(encoders, pack_graphs(("C",)), [""], member=member).names, networks))
+    return dict(zip(_block_names(encoders), networks))
 
 # %% ../nbs/08_fusion.ipynb #54c54070
 HEADS = ("kernel", "mlp", "ridge")
