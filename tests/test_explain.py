@@ -164,6 +164,20 @@ def test_contributions_that_nearly_cancel_still_add_up():
     assert abs(missed) < 1e-2 * 0.001 * rise
 
 
+def test_a_smooth_bump_is_integrated_without_halving():
+    """f = exp(-|z|^2): the first pieces are enough, and the mean gradient on a line through 0 is known."""
+    asked = []
+
+    def f(Z):
+        asked.append(len(Z))
+        return torch.exp(-(Z**2).sum(dim=1))
+
+    end = np.array([0.6, -0.8])
+    found = path_gradient(f, np.zeros(2), end, 1e-5)
+    assert_array(found, (np.exp(-1) - 1) * end, rtol=1e-6)  # along the unit vector `end`
+    assert asked == [5, 20]  # the ends of four pieces, then their nodes
+
+
 def test_no_way_to_go_gives_nothing():
     assert np.isfinite(path_gradient(lambda Z: torch.relu(Z).sum(dim=1), [1.0, -1.0], [1.0, -1.0])).all()
 
