@@ -1,8 +1,8 @@
 """Train Chemprop 2 with its defaults on a split file and write the test errors as JSON.
 
-Runs in an environment that has Chemprop, by its own command line (`chemprop train`); nothing but the data, the
-split, the seed, the device and, if asked for, the number of epochs is set. The test rows are predicted with the checkpoint of the lowest validation
-loss, which is what Chemprop does by itself.
+Runs in an environment that has Chemprop, by its own command line (`chemprop train`); nothing but the data, the split, the seed and,
+if asked for, the number of epochs is set. The test rows are predicted with the checkpoint of the lowest validation loss, which is
+what Chemprop does by itself.
 
     OMP_NUM_THREADS=1 cp/bin/python benchmarks/chemprop_baseline.py splits/esol_seed0.csv --out results
 
@@ -30,6 +30,8 @@ import numpy as np
 import pandas as pd
 from split_files import SPLITS, read_split_file, scores, split_hash
 
+CHEMPROP = "from chemprop.cli.main import main; main()"  # what the command `chemprop` does
+
 
 def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path, epochs: int | None = None) -> dict:
     """Train on the rows marked train and valid; returns test predictions (n_test, t) and how they were made."""
@@ -37,9 +39,9 @@ def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path, epochs: i
         data = Path(folder) / "data.csv"
         out = Path(folder) / "out"
         frame.assign(split=frame["split"].replace("valid", "val")).to_csv(data, index=False)
-        command = [str(Path(sys.executable).with_name("chemprop")), "train", "--data-path", str(data)]
+        command = [sys.executable, "-c", CHEMPROP, "train", "--data-path", str(data)]
         command += ["--output-dir", str(out), "--smiles-columns", "smiles", "--target-columns", *tasks]
-        command += ["--splits-column", "split", "--pytorch-seed", str(seed), "--accelerator", "cpu"]
+        command += ["--splits-column", "split", "--pytorch-seed", str(seed)]
         command += [] if epochs is None else ["--epochs", str(epochs)]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.perf_counter()
@@ -60,7 +62,7 @@ def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path, epochs: i
             "best_epoch": int(re.search(r"epoch=(\d+)", best.name)[1]),
             "wall_seconds": seconds,
             "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            "command": ["chemprop", *(part.replace(folder, "SCRATCH") for part in command[1:])],
+            "command": ["chemprop", *(part.replace(folder, "SCRATCH") for part in command[3:])],
         }
 
 

@@ -71,7 +71,19 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--sizes", type=int, nargs="+", default=[1000, 10_000, 100_000])
     options.add_argument("--encoders", type=int, nargs="+", default=[1, 4, 12])
+    options.add_argument("--picture", action="store_true", help="only draw the stored rows again")
     options = options.parse_args()
+    if not options.picture:
+        measure(options)
+    stored = [one for one in json.loads(options.out.read_text()) if one["name"].startswith("scaling")]
+    try:
+        picture(stored, options.out.with_name("scaling.png"))
+    except (RuntimeError, ValueError, ImportError) as error:
+        print(f"no picture: {error}")
+
+
+def measure(options) -> None:
+    """Measure all sizes and numbers of encoders, and store the rows."""
     torch.set_num_threads(1)
     smiles = zinc(options.data, max(options.sizes))
     one_pass(pack_graphs(smiles[:500]), 2, 5)  # warms up
@@ -89,10 +101,6 @@ def main() -> None:
             rows.append(one | {"n": n, "T": t, "seconds for graphs": round(graphs, 2)})
             print(json.dumps(rows[-1]), flush=True)
     keep(rows, options.out)
-    try:
-        picture(rows, options.out.with_name("scaling.png"))
-    except (RuntimeError, ValueError, ImportError) as error:
-        print(f"no picture: {error}")
 
 
 if __name__ == "__main__":
