@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ATOM_CHOICES', 'BOND_CHOICES', 'N_STEREO', 'D_V', 'D_E', 'PIECE', 'PARALLEL_FROM', 'FEATURES_VERSION', 'atom_facts',
            'bond_facts', 'atom_features', 'bond_features', 'MoleculeBatch', 'flat_ranges', 'send', 'GraphStore',
-           'side_by_side', 'read_graphs', 'pack_graphs', 'to_pyg', 'from_pyg']
+           'lay_out', 'gather_parts', 'side_by_side', 'read_graphs', 'pack_graphs', 'to_pyg', 'from_pyg']
 
 # %% ../nbs/03_graphs.ipynb #6d49c79a
 import hashlib
@@ -236,26 +236,48 @@ def _gather(store, rows):
     )
 
 # %% ../nbs/03_graphs.ipynb #5b1de002
-def side_by_side(
+def lay_out(
     store: GraphStore,  # n molecules
-    rows: Sequence[torch.Tensor],  # T arrays of molecule numbers, b each or fewer
-) -> MoleculeBatch:  # T * (b + 1) molecules
-    """Gather T batches as one graph whose parts have equally many molecules, atoms and bonds, on the store's device."""
+    rows: Sequence[torch.Tensor],  # T arrays of molecule numbers
+    room: tuple[int, int, int] = (0, 0, 0),  # smallest size of a part: molecules, atoms, directed bonds
+) -> tuple[list[torch.Tensor], tuple[int, int, int]]:  # what `gather_parts` needs; the size of a part
+    """Find places for T batches in T equally large parts, on the processor.
+
+    Returns, for parts of b molecules, A atoms and B directed bonds, int64: the atom of each place (T * A,) and its molecule (T * A,);
+    the bond of each place (T * B,) and the first atom of its molecule (T * B,), or -1 - atom for a bond from that atom to itself.
+    """
     T, flat = len(rows), torch.cat(list(rows))
     part = torch.repeat_interleave(torch.arange(T), torch.tensor([len(own) for own in rows]))
     atoms, n_atoms = flat_ranges(store.atom_offsets, flat)
     bonds, n_bonds = flat_ranges(store.bond_offsets, flat)
-    molecule, b = _into_parts(part, torch.ones_like(part), T, spare=1)
-    place, A = _into_parts(part, n_atoms, T, spare=1)
-    bond_place, B = _into_parts(part, n_bonds, T, spare=0)
+    molecule, b = _into_parts(part, torch.ones_like(part), T, 1, room[0])
+    place, A = _into_parts(part, n_atoms, T, 1, room[1])
+    bond_place, B = _into_parts(part, n_bonds, T, 0, room[2])
     last = torch.arange(T) + 1
     atom_row, owner = torch.zeros(T * A, dtype=torch.int64), (last * b - 1).repeat_interleave(A)
     atom_row[place], owner[place] = atoms, molecule.repeat_interleave(n_atoms)
-    spare = last * A - 1  # the atom that fills up a part; its bonds have -1 - spare in the place of their first atom
-    bond_row, first = torch.zeros(T * B, dtype=torch.int64), (-1 - spare).repeat_interleave(B)
+    bond_row, first = torch.zeros(T * B, dtype=torch.int64), (-last * A).repeat_interleave(B)  # -1 - the last atom of the part
     starts = place[n_atoms.cumsum(0) - n_atoms]
     bond_row[bond_place], first[bond_place] = bonds, starts.repeat_interleave(n_bonds)
-    atom_row, owner, bond_row, first = send((atom_row, owner, bond_row, first), store.atom_type.device)
+    return [atom_row, owner, bond_row, first], (b, A, B)
+
+
+def _into_parts(part, counts, T, spare, room):
+    """Places of entries, `counts` of them a molecule, in T equally large parts; and the size of a part."""
+    own = torch.zeros(T, dtype=torch.int64).index_add(0, part, counts)
+    size = max(int(own.max()) + spare, room)
+    shift = torch.arange(T) * size - (own.cumsum(0) - own)
+    return torch.arange(int(own.sum())) + shift.repeat_interleave(own), size
+
+
+# %% ../nbs/03_graphs.ipynb #5b1de021
+def gather_parts(
+    store: GraphStore,  # n molecules
+    places: Sequence[torch.Tensor],  # from `lay_out`, on the store's device
+    n: int,  # T * b
+) -> MoleculeBatch:  # n molecules
+    """Gather what was laid out as one graph, on the store's device."""
+    atom_row, owner, bond_row, first = places
     ends = store.edge_index[:, bond_row].long() + first
     return MoleculeBatch(
         V_types=store.V_types,
@@ -264,16 +286,18 @@ def side_by_side(
         bond_type=store.bond_type[bond_row].long(),
         edge_index=torch.where(first < 0, -1 - first, ends),
         molecule=owner,
-        n=T * b,
+        n=n,
     )
 
 
-def _into_parts(part, counts, T, spare):
-    """Places of entries, `counts` of them a molecule, in T equally large parts; and the size of a part."""
-    own = torch.zeros(T, dtype=torch.int64).index_add(0, part, counts)
-    size = int(own.max()) + spare
-    shift = torch.arange(T) * size - (own.cumsum(0) - own)
-    return torch.arange(int(own.sum())) + shift.repeat_interleave(own), size
+def side_by_side(
+    store: GraphStore,  # n molecules
+    rows: Sequence[torch.Tensor],  # T arrays of molecule numbers, b each or fewer
+) -> MoleculeBatch:  # T * (b + 1) molecules
+    """Gather T batches as one graph whose parts have equally many molecules, atoms and bonds, on the store's device."""
+    places, (b, _, _) = lay_out(store, rows)
+    return gather_parts(store, send(places, store.atom_type.device), len(rows) * b)
+
 
 # %% ../nbs/03_graphs.ipynb #9c4919fc
 def _bytes_in(values):

@@ -59,8 +59,9 @@ from .dmpnn import Head
 from .dmpnn import Network
 from .dmpnn import embedding_width
 from .graphs import GraphStore
+from .graphs import gather_parts
+from .graphs import lay_out
 from .graphs import send
-from .graphs import side_by_side
 
 # %% ../nbs/05_training.ipynb #1f566710
 def masked_loss(
@@ -728,89 +729,184 @@ def choose_jobs(
 
 # %% ../nbs/05_training.ipynb #5b1de013
 class _StackedAdam:
-    """The weights of T networks, stacked, and Adam for them; the weights of each module are views into the stacked ones."""
+    """The weights of T networks, a row each, and Adam for them; the weights of each module are views into its row."""
 
     def __init__(self, modules, config):
         self.modules, self.decay, self.taken = modules, config.weight_decay, 0
-        names = [name for name, _ in modules[0].named_parameters()]
-        self.weights = {name: torch.stack([one.get_parameter(name).detach() for one in modules]) for name in names}
-        self.first, self.second = ({name: torch.zeros_like(w) for name, w in self.weights.items()} for _ in range(2))
+        flat = torch.stack([torch.cat([w.detach().flatten() for w in one.parameters()]) for one in modules])
+        flat = pad(flat, (0, -flat.shape[1] % 4))  # each row begins where a GPU can read four numbers at once
+        self.state = [flat, torch.zeros_like(flat), torch.zeros_like(flat)]  # weights, and two moving means
         self.keep(torch.arange(len(modules)))
 
     def keep(self, numbers):
         """Go on with some of the networks."""
         self.modules = [self.modules[i] for i in numbers]
-        for tensors in (self.weights, self.first, self.second):
-            tensors.update({name: tensor.detach()[numbers.to(tensor.device)] for name, tensor in tensors.items()})
-        for name, stacked in self.weights.items():
+        self.state = [rows[numbers.to(rows.device)] for rows in self.state]
+        self.weights, start = {}, 0
+        for name, weights in self.modules[0].named_parameters():
+            stacked = self.state[0][:, start : start + weights.numel()].unflatten(1, weights.shape)
             for module, own in zip(self.modules, stacked):
                 module.get_parameter(name).data = own
-            stacked.requires_grad_()
+            self.weights[name] = stacked.detach().requires_grad_()
+            start += weights.numel()
 
-    def step(self, gradients, rates):
-        """Change the weights, those of each network at its own rate: `rates` has shape (T,)."""
+    def numbers(self, rates):
+        """What the next step will be told: (T,) learning rates, the same for the debiased first mean, and that of the second."""
         self.taken += 1
+        rates = torch.tensor(rates, dtype=torch.float64)
+        told = [rates, rates / (1 - 0.9**self.taken), torch.tensor([1 / (1 - 0.999**self.taken)])]
+        return [some.float() for some in told]
+
+    def step(self, gradients, rate, debiased, unbias):
+        """Change the weights, those of each network at its own rate, by what `numbers` has told."""
         with torch.no_grad():
-            for (name, weights), gradient in zip(self.weights.items(), gradients):
-                rate, first, second = rates.view(-1, *[1] * (weights.dim() - 1)), self.first[name], self.second[name]
-                first.lerp_(gradient, 1 - 0.9)
-                second.mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-                spread = (second / (1 - 0.999**self.taken)).sqrt_().add_(1e-8)
-                weights.mul_(1 - rate * self.decay).sub_(rate / (1 - 0.9**self.taken) * first / spread)
+            weights, first, second = self.state
+            flat = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
+            flat = pad(flat, (0, weights.shape[1] - flat.shape[1]))
+            first.lerp_(flat, 1 - 0.9)
+            second.mul_(0.999).addcmul_(flat, flat, value=1 - 0.999)
+            spread = (second * unbias).sqrt_().add_(1e-8)
+            weights.mul_(1 - rate.unsqueeze(1) * self.decay).sub_(debiased.unsqueeze(1) * first / spread)
+
 
 # %% ../nbs/05_training.ipynb #5b1de014
+class _Recorded:
+    """A program over a few tensors of fixed length: recorded on a GPU and repeated there; elsewhere it just runs."""
+
+    def __init__(self, program, inputs, device, state):
+        self.program, self.graph = program, None
+        self.flat = [torch.cat(some).to(device) for some in inputs]
+        self.inputs = [flat.split([len(one) for one in some]) for flat, some in zip(self.flat, inputs)]
+        if device.type == "cuda":
+            self._record(state)
+
+    def _record(self, state):
+        """Record the program; what it changes of `state` while it warms up is changed back."""
+        saved = [tensor.clone() for tensor in state]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                self.program(*self.inputs)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.out = self.program(*self.inputs)
+        for tensor, before in zip(state, saved):
+            tensor.copy_(before)
+
+    def __call__(self, inputs):
+        for flat, some in zip(self.flat, inputs):
+            together = torch.cat(some)
+            flat.copy_(together.pin_memory() if self.graph else together, non_blocking=True)
+        if self.graph is None:
+            return self.program(*self.inputs)
+        self.graph.replay()
+        return self.out.clone()
+
+
+# %% ../nbs/05_training.ipynb #5b1de022
 class _Stack:
-    """Take steps of T networks as one program, where the weights and the data are."""
+    """Losses of T networks as one program, where the weights and the data are."""
 
     def __init__(self, modules, inputs, Y, trains, config):
         self.device, self.precision = choose_device(config.device), config.precision
         self.inputs, self.adam = inputs.to(self.device), _StackedAdam([one.to(self.device) for one in modules], config)
-        self.module = self.adam.modules[0].train()
         self.Y = torch.cat([*Y, torch.full_like(Y[0][:1], float("nan"))]).to(self.device)
         self.first_row = torch.arange(len(Y)) * len(Y[0])
         self.n_train = torch.tensor([float(len(train)) for train in trains])
         weights = np.stack([label_weights(own[train].numpy()) for own, train in zip(Y, trains)])
         self.label_weight = torch.as_tensor(weights, dtype=torch.float32).to(self.device)
+        self.room, self.recorded = (0, 0, 0), None
 
     def keep(self, numbers):
         """Go on with some of the networks."""
         numbers = torch.tensor(numbers)
         self.adam.keep(numbers)
-        self.module = self.adam.modules[0]
         self.first_row, self.n_train = self.first_row[numbers], self.n_train[numbers]
         self.label_weight = self.label_weight[numbers.to(self.device)]
+        self.recorded = None
 
-    def losses(self, rows, precision):
-        """Losses of the networks, each on its own rows: shape (T,)."""
-        batch = side_by_side(self.inputs, rows)
-        places = [some + first for some, first in zip(rows, self.first_row)]
+    def lay_out(self, rows):
+        """What the losses depend on: places of the graphs and of the targets, and a scale a network; and the size of a part."""
+        places, size = lay_out(self.inputs, rows, self.room)
         nobody = len(self.Y) - 1  # the row without labels, for the molecules that fill up a part
-        places = torch.cat([pad(own, (0, batch.n // len(rows) - len(own)), value=nobody) for own in places])
+        targets = [pad(some + first, (0, size[0] - len(some)), value=nobody) for some, first in zip(rows, self.first_row)]
         scale = self.n_train / torch.tensor([float(len(own)) for own in rows])
-        places, scale = send([places], self.device)[0], send([scale], self.device)[0]
+        return [*places, torch.cat(targets)], scale, size
+
+    def losses(self, places, scale, precision):
+        """Losses of the networks, each on its own rows: shape (T,)."""
+        *places, targets = places
+        batch = gather_parts(self.inputs, places, len(targets))
         with torch.autocast(self.device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext():
-            Y_hat = functional_call(self.module.train(), self.adam.weights, (batch,))
-        shape = (len(rows), -1, self.Y.shape[1])
-        Y_hat, Y = Y_hat.float().view(shape), self.Y[places].view(shape)
+            Y_hat = functional_call(self.adam.modules[0].train(), self.adam.weights, (batch,))
+        shape = (len(scale), -1, self.Y.shape[1])
+        Y_hat, Y = Y_hat.float().view(shape), self.Y[targets].view(shape)
         return torch.vmap(masked_loss)(Y_hat, Y, self.label_weight, scale)
+
 
 # %% ../nbs/05_training.ipynb #5b1de016
 class _StackStepper(_Stack):
     """The steps of a stack, as `_Stepper` takes those of one network."""
 
+    @property
+    def module(self):
+        return self.adam.modules[0]
+
     def gradients(self, rows, precision):
-        losses = self.losses(rows, precision)
-        self.found = torch.autograd.grad(losses.sum(), list(self.adam.weights.values()))
+        places, scale, _ = self.lay_out(rows)
+        losses = self.losses(send(places, self.device), send([scale], self.device)[0], precision)
+        torch.autograd.grad(losses.sum(), list(self.adam.weights.values()))
+        return losses.detach()
+
+    def program(self, places, numbers):
+        """A whole step, from the places of the graphs and what there is to know about scales and rates."""
+        scale, *told = numbers
+        losses = self.losses(places, scale, self.precision)
+        found = torch.autograd.grad(losses.sum(), list(self.adam.weights.values()))
+        self.adam.step(found, *told)
         return losses.detach()
 
     def step(self, rows, rates):
         if self.precision == "auto":
             self.precision = faster_precision(self, rows)
-        losses = self.gradients(rows, self.precision)
-        self.adam.step(self.found, send([torch.tensor(rates)], self.device)[0])
-        return losses
+        places, scale, size = self.lay_out(rows)
+        if size != self.room:  # what there is too little room for gets a sixteenth more than it needs, an even number
+            self.room = tuple(now if now == had else now + now // 32 * 2 for now, had in zip(size, self.room))
+            self.recorded = None
+            places, scale, _ = self.lay_out(rows)
+        inputs = places, [scale, *self.adam.numbers(rates)]
+        if self.recorded is None:
+            self.recorded = _Recorded(self.program, inputs, self.device, self.adam.state)
+        return self.recorded(inputs)
+
+
+# %% ../nbs/05_training.ipynb #5b1de023
+def _run_stacked(stack, courses, bar):
+    """Step by step until all courses are done."""
+    while courses:
+        rows, rates = zip(*[one.next() for one in courses])
+        for one, own, loss in zip(courses, rows, stack.step(rows, rates)):
+            one.note(len(own), loss, stack.inputs)
+        bar.update(len(courses))
+        going = [i for i, one in enumerate(courses) if not one.done]
+        if 0 < len(going) < len(courses):
+            stack.keep(going)
+        courses = [courses[i] for i in going]
 
 # %% ../nbs/05_training.ipynb #5b1de015
+@contextmanager
+def _one_thread(device):
+    """Many threads would only get in each other's way over the few whole numbers that a step on a GPU needs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1 if device.type == "cuda" else threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _fit_stacked(jobs, description, progress):
     """Train all networks as one program, in this process."""
     parts = [_standardised(*(job[name] for name in ("store", "Y", "tasks", "train", "valid"))) for job in jobs]
@@ -824,6 +920,7 @@ def _fit_stacked(jobs, description, progress):
         for module in modules:
             moved.enter_context(_moved_back(module))
         stack = _StackStepper(modules, store, [part[2] for part in parts], [part[0] for part in parts], config)
+        moved.enter_context(_one_thread(stack.device))
         _run_stacked(stack, courses, bar)
     found = []
     for module, course, job, (*_, mean, std) in zip(modules, courses, jobs, parts):
@@ -832,19 +929,6 @@ def _fit_stacked(jobs, description, progress):
         states, number, history = course.result()
         found.append(TrainedNetwork(module, states, number, tuple(job["tasks"]), mean, std, config, history))
     return found
-
-
-def _run_stacked(stack, courses, bar):
-    """Step by step until all courses are done."""
-    while courses:
-        rows, rates = zip(*[one.next() for one in courses])
-        for one, own, loss in zip(courses, rows, stack.step(rows, rates)):
-            one.note(len(own), loss, stack.inputs)
-        bar.update(len(courses))
-        going = [i for i, one in enumerate(courses) if not one.done]
-        if 0 < len(going) < len(courses):
-            stack.keep(going)
-        courses = [courses[i] for i in going]
 
 # %% ../nbs/05_training.ipynb #5b1de017
 def _alike(jobs):
@@ -865,7 +949,7 @@ def _choose_stack(stacked, jobs, n_jobs, report):
         )
     if stacked is not None:
         return stacked
-    free = n_jobs is None and report is None and not on_cluster() and len(jobs) > 1
+    free = n_jobs is None and report is None and not on_cluster()
     return free and _alike(jobs) and choose_device(jobs[0]["config"].device, missing="cpu").type == "cuda"
 
 # %% ../nbs/05_training.ipynb #e81b3c0a

@@ -489,6 +489,35 @@ def test_a_step_of_one_program_needs_no_number_from_the_device(readout):
     assert losses.is_meta and losses.shape == (2,)
 
 
+def test_a_recorded_step_gets_more_room_when_a_batch_does_not_fit():
+    store, Y = chains()
+    config = TrainConfig(d_h=24, precision="float32", device="cpu")
+    networks = [build_network(1, config, store, seed) for seed in range(2)]
+    trains = [np.arange(40)] * 2
+    stack = training._StackStepper(networks, store, [torch.as_tensor(Y).float()] * 2, trains, config)
+    small, large = (
+        sorted(range(40), key=lambda i: store.n_atoms[i])[:5],
+        sorted(range(40), key=lambda i: -store.n_atoms[i])[:5],
+    )
+    rooms = []
+    for rows in (small, large, small):
+        stack.step([torch.tensor(rows)] * 2, [0.0, 0.0])
+        rooms.append((stack.room, stack.recorded))
+    (_, first), (more, second), (same, third) = rooms
+    assert first is not second and second is third and more == same
+    assert (
+        rooms[0][0][0] == more[0]
+        and rooms[0][0][1] < more[1]
+        and rooms[0][0][2] < more[2]
+        and more[2] % 2 == 0
+    )
+    store_rows = store.batch(large)
+    with torch.no_grad():
+        error = networks[1](store_rows)[:, 0] - torch.as_tensor(Y[large, 0]).float()
+    losses = stack.step([torch.tensor(large)] * 2, [0.0, 0.0])
+    np.testing.assert_allclose(losses[1], error.square().mean(), rtol=1e-5)
+
+
 def test_one_program_is_chosen_on_a_gpu_and_only_where_it_is_possible(monkeypatch, small_config):
     jobs = different_jobs(small_config)
     choose = training._choose_stack
@@ -497,7 +526,7 @@ def test_one_program_is_chosen_on_a_gpu_and_only_where_it_is_possible(monkeypatc
     assert choose(None, jobs, None, None)
     assert not choose(False, jobs, None, None)
     assert not choose(None, jobs, 1, None) and not choose(None, jobs, None, print)
-    assert not choose(None, jobs[:1], None, None)
+    assert choose(None, jobs[:1], None, None)
     other = {
         "config": replace(small_config, depth=2),
         "store": chains(59)[0],
