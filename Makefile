@@ -43,6 +43,7 @@ benchmark: $(READY)
 	test -n "$(DATA)" || { echo "make benchmark DATA=folder [CHEMPROP=python of its environment]; see benchmarks/README.md"; exit 1; }
 	$(BIN)/python benchmarks/speed_featurisation.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
 	$(BIN)/python benchmarks/speed_training.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
+	$(BIN)/python benchmarks/speed_gpu.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
 	$(BIN)/python benchmarks/speed_embedding.py --data $(DATA) --chemprop-python "$(CHEMPROP)"
 	$(BIN)/python benchmarks/speed_scaling.py --data $(DATA)
 	$(BIN)/python benchmarks/speed_accuracy.py --data $(DATA) --chemprop-python "$(CHEMPROP)"

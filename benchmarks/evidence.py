@@ -9,7 +9,7 @@ One call does one data set, seed by seed; it stores what it has done and goes on
 
 `bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`.
 `qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained until nothing
-improves; `qm9_2`, `qm9_5` and `qm9_30`: the same with 2, 5 and 30 % of them. `complete`: 18,000 molecules with all labels.
+improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them. `complete`: 18,000 molecules with all labels.
 `experimental`: 6,000 molecules that have a label besides the melting point, 16 properties, scaffold split. The seed draws
 molecules, labels, split and weights. All networks of one data set may take the same number of passes and steps; none was tuned to it.
 
@@ -107,9 +107,9 @@ def experimental(path, seed):
 DATA = {
     "bundled": (bundled, {}),
     "qm9": (qm9, LONG),
-    "qm9_2": (partial(qm9, share=0.02), LONG),
-    "qm9_5": (partial(qm9, share=0.05), LONG),
-    "qm9_30": (partial(qm9, share=0.3), LONG),
+    "rate2": (partial(qm9, share=0.02), LONG),
+    "rate5": (partial(qm9, share=0.05), LONG),
+    "rate30": (partial(qm9, share=0.3), LONG),
     "complete": (complete, {}),
     "experimental": (experimental, {}),
 }

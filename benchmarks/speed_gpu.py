@@ -1,12 +1,9 @@
-"""Training steps, twelve encoders and embedding on a GPU, against Chemprop's own modules on the same GPU.
+"""Training steps on a GPU, against Chemprop's own modules on the same GPU.
 
 QM9 molecules, d_h 300, depth 3. Steps: both sides build their graphs beforehand and then take turns, 200 steps each, of which the
 device has done the last one before the clock is read; Chemprop's loop is bare, over cached graphs, in float32. `twelve networks`
 are stacked into one program and take one step each, on batches of their own; Chemprop, which has no such thing, trains one.
 The floor is the time of the step's products of matrices alone, at the rate of this GPU at products of these sizes, in float32.
-
-Twelve encoders: sparse QM9, 4,000 molecules, 10 % of the labels of 12 properties, our defaults, as one program and one after the
-other; here the peer is ourselves. Embedding: from a CSV file to a file, programs' start-up included, against `chemprop fingerprint`.
 
     python benchmarks/speed_gpu.py --data DATA --chemprop-python CHEMPROP_ENV/bin/python
 """
@@ -14,18 +11,15 @@ other; here the peer is ourselves. Embedding: from a CSV file to a file, program
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from speed_common import Peer, has_chemprop, keep, operations, parser, processor, qm9, row, timed, zinc
-from speed_embedding import STREAM
+from speed_common import Peer, has_chemprop, keep, operations, parser, processor, qm9, row
 
 STEPS = 200
-N_EMBEDDED = 50_000
 CASES = {
     "float32, batch 64": (1, 64, "float32"),
     "float32, batch 512": (1, 512, "float32"),
@@ -75,22 +69,13 @@ for line in sys.stdin:
     print(json.dumps((time.perf_counter() - start) / steps), flush=True)
 """
 
-FINGERPRINT = "from chemprop.cli.main import main; main()"
-
-MODEL = """
-import sys
-from fusionbook import SingleTask, TrainConfig, read_molecules, split_molecules
-table = read_molecules(sys.argv[1], tasks=["gap"])
-config = TrainConfig(max_steps=20, evaluations=2)
-SingleTask(config, progress=False).fit(table, split_molecules(table)).save(sys.argv[2])
-"""
-
 
 def steppers(file: str) -> dict[str, tuple]:
     """For each case, what takes its steps and the batches to come."""
     from fusionbook.graphs import pack_graphs
-    from fusionbook.training import TrainConfig, _Shuffled, _StackStepper, _Stepper, build_network
+    from fusionbook.training import TrainConfig, _Shuffled, _StackStepper, build_network
 
+    torch.set_num_threads(1)  # as `fit_many` does on a GPU
     table = json.loads(Path(file).read_text())
     y = np.array(table["y"])
     store = pack_graphs(table["smiles"])
@@ -101,11 +86,7 @@ def steppers(file: str) -> dict[str, tuple]:
         config = TrainConfig(batch_size=batch_size, precision=precision, device="cuda")
         networks = [build_network(1, config, store, seed) for seed in range(T)]
         batches = [_Shuffled(rows, batch_size, seed) for seed in range(T)]
-        if T == 1:
-            stepper = _Stepper(networks[0], store, Y, rows, config)
-        else:
-            stepper = _StackStepper(networks, store, [Y] * T, [rows] * T, config)
-        found[name] = stepper, batches
+        found[name] = _StackStepper(networks, store, [Y] * T, [rows] * T, config), batches
     return found
 
 
@@ -114,11 +95,7 @@ def take(stepper, batches: list, steps: int) -> float:
     torch.cuda.synchronize()
     start = time.perf_counter()
     for _ in range(steps):
-        rows = [one.next() for one in batches]
-        if len(batches) == 1:
-            stepper.step(rows[0], 1e-3)
-        else:
-            stepper.step(rows, [1e-3] * len(rows))
+        stepper.step([one.next() for one in batches], [1e-3] * len(batches))
     torch.cuda.synchronize()
     return (time.perf_counter() - start) / steps
 
@@ -155,10 +132,6 @@ def machine() -> str:
     return f"{processor()}, {os.cpu_count()} cores, {gpu}, load average {os.getloadavg()[0]:.1f}"
 
 
-def on_this_gpu(rows: list[dict], note: str = "") -> list[dict]:
-    return [one | dict(machine=machine()) | (dict(note=note) if note else {}) for one in rows]
-
-
 def steps_of(file: Path, python: str, repeats: int) -> list[dict]:
     """Molecules a second in training; both sides take turns."""
     peer = Peer([python, "-c", CHEMPROP, str(file)], threads=os.cpu_count())
@@ -187,58 +160,11 @@ def steps_of(file: Path, python: str, repeats: int) -> list[dict]:
             flush=True,
         )
     peer.close()
-    return on_this_gpu(rows)
-
-
-def twelve(data: Path, repeats: int) -> list[dict]:
-    """Seconds for the twelve encoders of sparse QM9, as one program and one after the other."""
-    from evidence import qm9 as sparse_qm9
-
-    from fusionbook import SingleTask
-
-    table, split = sparse_qm9(data / "qm9_complete.csv.gz", 0)
-    seconds = {True: [], False: []}
-    for _ in range(repeats):
-        for stacked in seconds:
-            start = time.perf_counter()
-            SingleTask(n_jobs=None if stacked else 1, progress=False).fit(table, split)
-            seconds[stacked].append(time.perf_counter() - start)
-    rows = [
-        row("twelve encoders, GPU, as one program against one after the other", *seconds.values(), "s", False)
-    ]
-    return on_this_gpu(rows, "both sides are ours")
-
-
-def embedding(folder: Path, data: Path, python: str, repeats: int) -> list[dict]:
-    """Seconds from a CSV file of SMILES to a file of embeddings."""
-    import pandas as pd
-
-    train, source = folder / "train.csv", folder / "zinc.csv"
-    qm9(data, 300)[["smiles", "gap"]].to_csv(train, index=False)
-    pd.DataFrame({"smiles": zinc(data, N_EMBEDDED)}).to_csv(source, index=False)
-    (folder / "stream.py").write_text(STREAM)
-    timed([sys.executable, "-c", MODEL, train, folder / "ours"])
-    chemprop = [python, "-c", FINGERPRINT]
-    timed(
-        [*chemprop, "train", "--data-path", train, "--epochs", "3", "--output-dir", folder / "peer"]
-        + ["--accelerator", "gpu", "--devices", "1"]
-    )
-    peer = [*chemprop, "fingerprint", "--test-path", source, "--ffn-block-index", "0", "--accelerator", "gpu"]
-    peer += ["--devices", "1", "--model-paths", folder / "peer" / "model_0" / "best.pt"]
-    seconds = {"ours": [], "peer": []}
-    for number in range(repeats):
-        seconds["peer"].append(timed([*peer, "--output", folder / f"peer{number}.npz"])[0])
-        out = folder / f"ours{number}.parquet"
-        seconds["ours"].append(timed([sys.executable, folder / "stream.py", folder / "ours", source, out])[0])
-    rates = [[N_EMBEDDED / one for one in values] for values in seconds.values()]
-    name = f"embedding, GPU, {N_EMBEDDED:,} molecules from SMILES text, start-up included"
-    return on_this_gpu([row(name, *rates, "molecules/s", True)])
+    return [one | dict(machine=machine()) for one in rows]
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--only", nargs="+", choices=("steps", "twelve", "embedding"), help="default: all")
-    options = options.parse_args()
+    options = parser(__doc__).parse_args()
     if not torch.cuda.is_available():
         print("There is no GPU here: nothing measured.")
         return
@@ -248,13 +174,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "qm9.json"
         file.write_text(json.dumps({"smiles": frame["smiles"].tolist(), "y": frame["gap"].tolist()}))
-        parts = {
-            "steps": lambda: steps_of(file, options.chemprop_python, options.repeats),
-            "twelve": lambda: twelve(options.data, 1),
-            "embedding": lambda: embedding(Path(folder), options.data, options.chemprop_python, 2),
-        }
-        for name in options.only or parts:
-            keep(parts[name](), options.out)
+        keep(steps_of(file, options.chemprop_python, options.repeats), options.out)
 
 
 if __name__ == "__main__":

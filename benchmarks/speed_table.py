@@ -113,12 +113,14 @@ def accuracy(runs: pd.DataFrame) -> str:
 
 
 def block(rows: list[dict]) -> str:
-    """The table of ratios and the test errors that belong to it, as Markdown."""
-    machines = sorted({one["machine"].split(", load")[0] for one in rows})
-    loads = [float(one["machine"].partition("load average ")[2].split()[0]) for one in rows]
-    about = f"{'; '.join(machines)}; load averages {min(loads)} to {max(loads)} when a script began."
+    """A table of ratios for each machine, and the test errors that belong to the ratios, as Markdown."""
+    parts = []
+    for machine in dict.fromkeys(one["machine"].split(", load")[0] for one in rows):
+        own = [one for one in rows if one["machine"].startswith(machine)]
+        loads = [float(one["machine"].partition("load average ")[2].split()[0]) for one in own]
+        parts += [f"{machine}; load averages {min(loads)} to {max(loads)} when a script began.", ratios(own)]
     tests = "RMSE on test molecules, mean ± standard deviation over seeds, in the units of QM9's table:"
-    return "\n\n".join([about, ratios(rows), tests, errors(rows)])
+    return "\n\n".join([*parts, tests, errors(rows)])
 
 
 def replaced(text: str, name: str, content: str) -> str:
