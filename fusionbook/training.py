@@ -778,7 +778,8 @@ class _Recorded:
         self.flat = [torch.cat(some).to(device) for some in inputs]
         self.inputs = [flat.split([len(one) for one in some]) for flat, some in zip(self.flat, inputs)]
         if device.type == "cuda":
-            self._record(state)
+            with torch.cuda.device(device.index):
+                self._record(state)
 
     def _record(self, state):
         """Record the program; what it changes of `state` while it warms up is changed back."""
