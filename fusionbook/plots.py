@@ -1000,9 +1000,9 @@ def feature_leverage(
     _check_frame(scores, ("column", "block", "feature", "leverage"), "scores")
     leverage = _column(scores, "leverage", "scores", finite=True)
     column, feature = scores["column"].to_numpy(), scores["feature"].to_numpy()
-    lost = [one for one in kept if one not in set(column.tolist())]
-    if lost:
-        raise InputError(f"`kept` names column {lost[0]!r}, which `scores` does not hold.")
+    lost = np.setdiff1d(np.asarray(kept, dtype=int), column)
+    if len(lost):
+        raise InputError(f"`kept` names column {int(lost[0])}, which `scores` does not hold.")
     blocks = scores["block"].astype(str).to_numpy()
     names = list(dict.fromkeys(blocks))
     fig = go.Figure()
