@@ -378,9 +378,9 @@ def run(data, seed, args):
 
 
 def counted(log):
-    """Controls that need no network; a forest only where it is grown in minutes."""
+    """Controls that need no network; those on 2,048 columns only where they take minutes."""
     for name, (features, make) in COUNTED.items():
-        if not log.has(name) and not (make is forest and log.table.n > 10_000):
+        if not log.has(name) and not (features is morgan_counts and log.table.n > 10_000):
             log.add(name, per_task(features(log.table.smiles), log.table, log.split, make))
 
 
