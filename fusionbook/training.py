@@ -828,7 +828,7 @@ class _Stack:
         self.label_weight = self.label_weight[numbers.to(self.device)]
         self.recorded = None
 
-    def lay_out(self, rows):
+    def prepare(self, rows):
         """What the losses depend on: places of the graphs and of the targets, and a scale a network; and the size of a part."""
         places, size = lay_out(self.inputs, rows, self.room)
         nobody = len(self.Y) - 1  # the row without labels, for the molecules that fill up a part
@@ -856,7 +856,7 @@ class _StackStepper(_Stack):
         return self.adam.modules[0]
 
     def gradients(self, rows, precision):
-        places, scale, _ = self.lay_out(rows)
+        places, scale, _ = self.prepare(rows)
         losses = self.losses(send(places, self.device), send([scale], self.device)[0], precision)
         torch.autograd.grad(losses.sum(), list(self.adam.weights.values()))
         return losses.detach()
@@ -872,11 +872,11 @@ class _StackStepper(_Stack):
     def step(self, rows, rates):
         if self.precision == "auto":
             self.precision = faster_precision(self, rows)
-        places, scale, size = self.lay_out(rows)
+        places, scale, size = self.prepare(rows)
         if size != self.room:  # what there is too little room for gets a sixteenth more than it needs, an even number
             self.room = tuple(now if now == had else now + now // 32 * 2 for now, had in zip(size, self.room))
             self.recorded = None
-            places, scale, _ = self.lay_out(rows)
+            places, scale, _ = self.prepare(rows)
         inputs = places, [scale, *self.adam.numbers(rates)]
         if self.recorded is None:
             self.recorded = _Recorded(self.program, inputs, self.device, self.adam.state)

@@ -84,19 +84,19 @@ def test_the_same_weights_predict_and_embed_alike(table, split, store):
     np.testing.assert_allclose(there[1], here.embed(store), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("T", [1, 3])
-def test_a_step_does_not_wait_for_the_gpu(table, split, store, T):
+@pytest.mark.parametrize(("T", "stacked"), [(1, False), (1, True), (3, True)])
+def test_a_step_does_not_wait_for_the_gpu(table, split, store, T, stacked):
     Y = torch.tensor(table.Y[:, :1], dtype=torch.float32)
     networks = [build_network(1, CONFIG, store, seed) for seed in range(T)]
     batches = [_Shuffled(split.train, 32, seed) for seed in range(T)]
-    if T == 1:
+    if not stacked:
         stepper = _Stepper(networks[0], store, Y, split.train, CONFIG)
     else:
         stepper = _StackStepper(networks, store, [Y] * T, [split.train] * T, CONFIG)
 
     def step():
         rows = [one.next() for one in batches]
-        return stepper.step(rows[0], 1e-3) if T == 1 else stepper.step(rows, [1e-3] * T)
+        return stepper.step(rows, [1e-3] * T) if stacked else stepper.step(rows[0], 1e-3)
 
     for _ in range(10):  # a batch that needs more room than those before would be recorded anew
         step()
