@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from evidence_figures import errors_figure, gain_figure
+from evidence_figures import MODELS, errors_figure, gain_figure
 from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
@@ -72,7 +72,8 @@ def by_task(frame, models):
 
 def wide_of(frame):
     """A row a pair of seed and property, a column a model: MAE in standard deviations; NaN where not run."""
-    return frame.pivot_table(index=["seed", "task"], columns="model", values="error", sort=False)
+    wide = frame.pivot_table(index=["seed", "task"], columns="model", values="error", sort=False)
+    return wide[sorted(wide, key=lambda model: MODELS.index(model) if model in MODELS else len(MODELS))]
 
 
 def spread(values):
