@@ -18,7 +18,7 @@ TITLES = {
     "experimental": "16 measured properties of 6,000 molecules, scaffold split",
     "experimental_random": "16 measured properties of 6,000 molecules, random split",
     "melting": "16 measured properties, scaffold split, with 6,000 more molecules that have a melting point only",
-    "development": "Measured properties of 7,000 molecules that the seeds above do not test on, scaffold split, a fifth for testing",
+    "development": "16 measured properties of 7,000 other molecules, scaffold split, a fifth for testing",
 }
 RATES = {
     "rate2": "2 %",
@@ -243,6 +243,30 @@ def measured(frame, wide, name, aims):
     return rows
 
 
+def in_short():
+    """Markdown: the models that matter most on each data set, a mean over properties and the spread over seeds; README shows it too."""
+    shown = ["F-MT", "MT", "ST", "F-MT, ST only", "Chemprop MT"]
+    lines = ["| table | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
+    for data in ("qm9", "complete", "bundled", "experimental", "development"):
+        frame = read_results(data)
+        lines.append(short_row(TITLES[data], frame, shown))
+        if frame["n_test"].min() < FEW:
+            name = f"the same, only properties with {FEW} test molecules or more"
+            lines.append(short_row(name, frame[frame["n_test"] >= FEW], shown))
+    return lines
+
+
+def short_row(name, frame, shown):
+    """One row of the short table; n: seeds it has, and a model has where those are fewer."""
+    seeds = wide_of(frame).groupby("seed").mean()
+    cells = []
+    for model in shown:
+        n = seeds[model].count() if model in seeds else 0
+        fewer = f" (n = {n})" if 0 < n < len(seeds) else ""
+        cells.append(spread(seeds[model]) + fewer if n else "-")
+    return f"| {name} (n = {len(seeds)}) | " + " | ".join(cells) + " |"
+
+
 def rates():
     """Markdown: error against the share of QM9's labels that is known, with the best control that needs no fusion."""
     shown = ["ST", "MT", "F-MT"]
@@ -280,20 +304,24 @@ def draw_figures():
     gain_figure(found, SHORT, ADDITIVE).write_image(RESULTS / "evidence_gain.png")
 
 
-def write_summary():
-    """Write evidence.md; returns its text."""
+def page():
+    """The text of evidence.md."""
     lines = [
         "# What the evidence says",
         "",
         (RESULTS / "evidence_words.md").read_text(encoding="utf-8").strip(),
         "",
-        "## Aims and what was reached",
+        "## In short",
         "",
-        *targets(),
+        *in_short(),
         "",
         "![Mean error of every model and seed on four data sets](evidence_errors.png)",
         "",
         "*Mean error over the properties, a dot a seed, a stroke their mean.*",
+        "",
+        "## Aims and what was reached",
+        "",
+        *targets(),
         "",
         "![Error of F-MT over that of the single-task network, against the number of labels](evidence_gain.png)",
         "",
@@ -307,7 +335,12 @@ def write_summary():
             seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
             lines += ["", f"## {title}", "", f"`{data}`, seeds {seeds}.", "", *table_of(frame)]
             lines += ["", *tasks_of(frame), *extension_of(data)]
-    text = "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def write_summary():
+    """Write evidence.md and draw its pictures; returns the text."""
+    text = page()
     (RESULTS / "evidence.md").write_text(text, encoding="utf-8")
     try:
         draw_figures()
