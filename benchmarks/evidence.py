@@ -14,8 +14,8 @@ improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them. `c
 property fewer than two validation labels are refused, so the first five are 0 2 3 4 9. `experimental_random`: the same molecules,
 random split; `melting`: with 6,000 more training molecules of which only the melting point is known. `development`: 7,000 molecules
 that none of those five seeds tests on, scaffold split, a fifth of them for testing, to try things out on. The seed draws molecules,
-labels, split and weights. All networks of one data set may take the same number of passes, those of Chemprop too; none was tuned to
-it.
+labels, split and weights. All networks of one data set are configured alike, and Chemprop takes as many passes over the training rows
+as they may; none was tuned to it.
 
 `--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--brief` leaves out ablations;
 `--controls` adds what needs more trainings or many heads, `--extend` adds each property in turn to a model of the others, and
@@ -59,13 +59,7 @@ from fusionbook.training import TrainConfig
 
 QM9 = "mu alpha homo lumo gap zpve r2 cv u0_atom u298_atom h298_atom g298_atom".split()
 LONG = dict(epochs=400, min_steps=3000, max_steps=40_000)
-TESTED = (
-    0,
-    2,
-    3,
-    4,
-    9,
-)  # seeds of `experimental`: the first five that leave every property two validation labels
+TESTED = (0, 2, 3, 4, 9)  # seeds of `experimental`: the first that leave every property two validation labels
 BRIEF = [
     "F-MT",
     "F-MT, 300 CUR columns",
@@ -81,9 +75,14 @@ GROUPS = [getattr(Fragments, name) for name in sorted(dir(Fragments)) if name.st
 # Data
 
 
+def draw(table, n, seed):
+    """Positions of a seeded sample of n molecules, in the table's order."""
+    return np.sort(np.random.default_rng(seed).permutation(table.n)[:n])
+
+
 def cut(table, n, seed):
     """A seeded sample of n molecules, in the table's order."""
-    return table.select(np.sort(np.random.default_rng(seed).permutation(table.n)[:n]))
+    return table.select(draw(table, n, seed))
 
 
 def bundled(path, seed):
@@ -135,7 +134,7 @@ def development(path, seed):
     everything = measured(path)
     free = np.ones(everything.n, dtype=bool)
     for one in TESTED:
-        rows = np.sort(np.random.default_rng(one).permutation(everything.n)[:6000])
+        rows = draw(everything, 6000, one)
         free[rows[split_molecules(everything.select(rows), by="scaffold", seed=one).test]] = False
     table = cut(everything.select(np.flatnonzero(free)), 7000, seed)
     return table, split_molecules(table, by="scaffold", fractions=(0.7, 0.1, 0.2), seed=seed)
@@ -322,7 +321,7 @@ def task_by_task(log, name, encoders_for, options):
     log.add(name, out)
 
 
-def wide(log, config, seed, jobs):
+def wide_network(log, config, seed, jobs):
     """A multi-task network with about as many weights as all that F-MT fuses: they grow with the square of the width."""
     width = round(config.d_h * (log.table.t + 1) ** 0.5)
     return MultiTask(replace(config, d_h=width, head_width=width), seed=seed, n_jobs=jobs)
@@ -341,7 +340,7 @@ def controls(log, single, multi, config, options, jobs):
         seeds = spawn_seeds(seed, table.t)
         one = [SingleTask(config["ST"], seed=s, n_jobs=jobs).fit(table.only([best]), split) for s in seeds]
         log.fit(name, lambda: FusedMultiTask(one, **options))
-    log.fit("control: MT with as many weights as F-MT", lambda: wide(log, config["MT"], seed, jobs))
+    log.fit("control: MT with as many weights as F-MT", lambda: wide_network(log, config["MT"], seed, jobs))
     three = encoders_to_fuse(single, multi)
     log.fit("F-MT, out-of-fold embeddings", lambda: FusedMultiTask(three, out_of_fold=3, **options))
     name = "control: shuffled labels, F-MT"

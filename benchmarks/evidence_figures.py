@@ -21,7 +21,7 @@ MODELS = [  # from the plainest to the default
     "F-MT, 300 CUR columns",
     "F-MT",
 ]
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star-open", "circle-open")
 
 
 def errors_figure(wide, titles):
@@ -56,7 +56,7 @@ def gain_figure(frames, titles, additive):
         about = frames[name][frames[name]["model"] == "ST"].set_index(["seed", "task"]).reindex(pairs.index)
         adds_up = pairs.index.get_level_values("task").isin(additive)
         enough = (about["n_test"] >= 10).to_numpy()
-        marker = dict(color=PALETTE[number % 6], symbol=SYMBOLS[number % 6], size=7, opacity=0.75)
+        marker = dict(color=PALETTE[number % 6], symbol=SYMBOLS[number], size=7, opacity=0.75)
         for column, kind in enumerate((adds_up, ~adds_up), start=1):
             x, y = about["n_train"][enough & kind], (pairs["F-MT"] / pairs["ST"])[enough & kind]
             look = dict(marker=marker, legendgroup=name, showlegend=column == 2)

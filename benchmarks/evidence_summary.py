@@ -1,5 +1,6 @@
 """The stored results of evidence.py as one page: results/evidence.md; a part of `python benchmarks/evidence.py --summary`."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -297,7 +298,7 @@ def cur_ratio(wide):
 
 
 def draw_figures():
-    """Draw the two pictures of the page (needs kaleido and a Chromium browser)."""
+    """Draw the two pictures of the page; needs a Chromium browser."""
     found = {data: frame for data in SHORT if (frame := read_results(data)) is not None}
     wide = {data: wide_of(frame) for data, frame in found.items()}
     errors_figure(wide, {data: SHORT[data] for data in PANELS}).write_image(RESULTS / "evidence_errors.png")
@@ -342,8 +343,8 @@ def write_summary():
     """Write evidence.md and draw its pictures; returns the text."""
     text = page()
     (RESULTS / "evidence.md").write_text(text, encoding="utf-8")
-    try:
+    if find_spec("kaleido"):
         draw_figures()
-    except (RuntimeError, ValueError, ImportError) as error:
-        print(f"no pictures: {error}")
+    else:
+        print("The pictures are not drawn anew: that needs kaleido (pip install kaleido).")
     return text
