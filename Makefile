@@ -4,16 +4,18 @@
 # make lab          JupyterLab on the start page: the tutorials, and the dashboard in one cell
 # make benchmark    speed and memory against Chemprop as one table of ratios: DATA=folder CHEMPROP=its python
 # make benchmark-analysis   times and memory of leverage and CUR, connections, widgets
+# make evidence    every accuracy table of benchmarks/results/evidence.md anew, into RESULTS, and how it differs from the stored ones: DATA, CHEMPROP
 # Each makes .venv first if there is none; make env makes only that.
 
 PYTHON ?= python3
 CHEMPROP ?= # python of an environment with chemprop 2.3.1, for the ratios of make benchmark
-DATA ?= $(firstword $(wildcard data ../shared/data))# folder with qm9_complete.csv.gz and zinc250k.csv.gz
+DATA ?= $(firstword $(wildcard data ../shared/data))# folder with qm9_complete.csv.gz, zinc250k.csv.gz, sparse_experimental.csv.gz
+RESULTS ?= evidence_again
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: env quickstart test browser lab benchmark benchmark-analysis readme clean
+.PHONY: env quickstart test browser lab benchmark benchmark-analysis evidence readme clean
 
 env: $(READY)
 
@@ -55,6 +57,19 @@ benchmark-analysis: $(READY)
 	$(BIN)/python benchmarks/speed_cur.py
 	$(BIN)/python benchmarks/speed_connections.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/speed_widgets.py
+
+EVIDENCE = $(BIN)/python benchmarks/evidence.py --results $(RESULTS) --models $(RESULTS)/models
+
+evidence: $(READY)
+	test -n "$(DATA)" || { echo "make evidence DATA=folder [CHEMPROP=python of its environment]; see benchmarks/README.md"; exit 1; }
+	$(EVIDENCE) bundled
+	$(EVIDENCE) bundled --seeds 0 --controls --extend
+	$(EVIDENCE) qm9 --data $(DATA)/qm9_complete.csv.gz --chemprop-python "$(CHEMPROP)"
+	for name in rate2 rate5 complete; do $(EVIDENCE) $$name --data $(DATA)/qm9_complete.csv.gz || exit 1; done
+	for name in experimental experimental_random development; do \
+		$(EVIDENCE) $$name --data $(DATA)/sparse_experimental.csv.gz --chemprop-python "$(CHEMPROP)" || exit 1; done
+	$(EVIDENCE) melting --data $(DATA)/sparse_experimental.csv.gz
+	$(BIN)/python benchmarks/evidence.py --compare $(RESULTS)
 
 readme: $(READY)
 	$(BIN)/python .ci/readme.py

@@ -1,11 +1,20 @@
 """Does fusion help, when, and by how much: every model, control and ablation on the same test rows, over seeds.
 
-One call does one data set, seed by seed; it stores what it has done and goes on where it was stopped:
+One call does one data set, seed by seed; it stores what it has done and goes on where it was stopped. All of it (FILE: the table's,
+PYTHON: of an environment with Chemprop 2.3.1, where the table has rows of Chemprop):
 
-    python benchmarks/evidence.py bundled --seeds 0 1 2 3 4
-    python benchmarks/evidence.py qm9 --data qm9_complete.csv.gz --seeds 0 1 2 3 4
-    python benchmarks/evidence.py experimental --data sparse_experimental.csv.gz --seeds 0 2 3 4 9
+    python benchmarks/evidence.py bundled
+    python benchmarks/evidence.py bundled --seeds 0 --controls --extend
+    python benchmarks/evidence.py qm9 --data FILE --chemprop-python PYTHON
+    python benchmarks/evidence.py rate2 --data FILE          # and rate5, complete
+    python benchmarks/evidence.py experimental --data FILE --chemprop-python PYTHON      # and experimental_random, development
+    python benchmarks/evidence.py melting --data FILE
     python benchmarks/evidence.py --summary
+
+`make evidence` does them all. To see whether stored results come out again, store anew in an empty folder and compare:
+
+    python benchmarks/evidence.py bundled --seeds 0 --results again
+    python benchmarks/evidence.py --compare again
 
 `bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`.
 `qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained until nothing
@@ -15,23 +24,24 @@ property fewer than two validation labels are refused, so the first five are 0 2
 random split; `melting`: with 6,000 more training molecules of which only the melting point is known. `development`: 7,000 molecules
 that none of those five seeds tests on, scaffold split, a fifth of them for testing, to try things out on. The seed draws molecules,
 labels, split and weights. All networks of one data set are configured alike, and Chemprop takes as many passes over the training rows
-as they may; none was tuned to it.
+as they may; none was tuned to it. `bundled` and `qm9` also leave parts of F-MT out one at a time.
 
-`--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--brief` leaves out ablations;
-`--controls` adds what needs more trainings or many heads, `--extend` adds each property in turn to a model of the others, and
-`--chemprop-python PYTHON` (of an environment with Chemprop 2.3.1) adds Chemprop's multi-task model. `--parts` does a part of it:
-what needs no network, Chemprop's model, or our networks and what is made of them. Results: benchmarks/results/evidence_<data>_<seed>.csv, a row a
-model and property; curves_<data>_<seed>.csv, the validation curves; extend_<data>_<seed>.csv. The summary writes evidence.md.
+`--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--controls` adds what needs more
+trainings or many heads, `--extend` adds each property in turn to a model of the others. `--parts` does a part of it: what needs no
+network, Chemprop's model, or our networks and what is made of them. Results: evidence_<data>_<seed>.csv, a row a model and property;
+curves_<data>_<seed>.csv, the validation curves; extend_<data>_<seed>.csv. The summary writes evidence.md.
 """
 
 import argparse
 import copy
 import json
 import subprocess
+import sys
 import tempfile
 import time
 import warnings
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -60,7 +70,7 @@ from fusionbook.training import TrainConfig
 QM9 = "mu alpha homo lumo gap zpve r2 cv u0_atom u298_atom h298_atom g298_atom".split()
 LONG = dict(epochs=400, min_steps=3000, max_steps=40_000)
 TESTED = (0, 2, 3, 4, 9)  # seeds of `experimental`: the first that leave every property two validation labels
-BRIEF = [
+EVERYWHERE = [  # fused models that the aims and `--extend` compare
     "F-MT",
     "F-MT, 300 CUR columns",
     "F-MT, all columns",
@@ -140,17 +150,27 @@ def development(path, seed):
     return table, split_molecules(table, by="scaffold", fractions=(0.7, 0.1, 0.2), seed=seed)
 
 
+@dataclass(frozen=True)
+class Study:
+    """A data set: how its table and split are made, what differs in the training, its seeds, and whether parts are left out."""
+
+    read: Callable
+    changes: dict = field(default_factory=dict)
+    seeds: tuple = (0,)
+    ablations: bool = False
+
+
 DATA = {
-    "bundled": (bundled, {}),
-    "qm9": (qm9, LONG),
-    "rate2": (partial(qm9, share=0.02), LONG),
-    "rate5": (partial(qm9, share=0.05), LONG),
-    "rate30": (partial(qm9, share=0.3), LONG),
-    "complete": (complete, {}),
-    "experimental": (experimental, {}),
-    "experimental_random": (partial(experimental, by="random"), {}),
-    "melting": (melting, {}),
-    "development": (development, {}),
+    "bundled": Study(bundled, seeds=(0, 1, 2, 3, 4), ablations=True),
+    "qm9": Study(qm9, LONG, seeds=(0, 1, 2, 3, 4), ablations=True),
+    "rate2": Study(partial(qm9, share=0.02), LONG),
+    "rate5": Study(partial(qm9, share=0.05), LONG),
+    "rate30": Study(partial(qm9, share=0.3), LONG),
+    "complete": Study(complete),
+    "experimental": Study(experimental, seeds=TESTED),
+    "experimental_random": Study(partial(experimental, by="random")),
+    "melting": Study(melting),
+    "development": Study(development, seeds=(104,)),
 }
 
 
@@ -212,11 +232,16 @@ COUNTED = {
 class Log:
     """One row a model and task; what is stored is not done again."""
 
-    def __init__(self, data, seed, table, split):
-        self.path = RESULTS / f"evidence_{data}_{seed}.csv"
+    def __init__(self, data, seed, table, split, folder=RESULTS):
         self.about = dict(data=data, seed=seed)
+        self.folder = folder
+        self.path = self.file("evidence")
         self.table, self.split = table, split
         self.rows = self._stored()
+
+    def file(self, what):
+        """Path of a kind of results of this data set and seed."""
+        return self.folder / f"{what}_{self.about['data']}_{self.about['seed']}.csv"
 
     def _stored(self):
         return pd.read_csv(self.path).to_dict("records") if self.path.exists() else []
@@ -265,7 +290,7 @@ def trained(kind, log, config, folder, jobs):
 
 def write_curves(model, kind, log):
     """Validation error of every network after every round, averaged over its tasks."""
-    path = RESULTS / f"curves_{log.about['data']}_{log.about['seed']}.csv"
+    path = log.file("curves")
     parts = [pd.read_csv(path)] if path.exists() else []
     for one in model.networks_[0]:
         h = one.history
@@ -364,7 +389,7 @@ def shuffled(table, split, seed):
 
 def extend(log, single, options):
     """Add each property in turn to a fused model of the others' encoders; store errors, seconds and weights."""
-    path = RESULTS / f"extend_{log.about['data']}_{log.about['seed']}.csv"
+    path = log.file("extend")
     if path.exists():
         return
     table, split = log.table, log.split
@@ -414,9 +439,9 @@ def chemprop(log, python, epochs):
 
 def run(data, seed, args):
     """Fit and score everything on one data set with one seed."""
-    read, changes = DATA[data]
-    table, split = read(args.data, seed)
-    log = Log(data, seed, table, split)
+    study = DATA[data]
+    table, split = study.read(args.data, seed)
+    log = Log(data, seed, table, split, args.results)
     print(f"{table!r}\n{split!r}", flush=True)
     if not log.has("mean"):
         mean = np.nanmean(table.Y[split.train], axis=0)
@@ -424,9 +449,9 @@ def run(data, seed, args):
     if "counts" in args.parts:
         counted(log)
     if args.chemprop_python and "chemprop" in args.parts:
-        chemprop(log, args.chemprop_python, replace(TrainConfig(), **changes).epochs)
+        chemprop(log, args.chemprop_python, replace(TrainConfig(), **study.changes).epochs)
     if "networks" in args.parts:
-        networks(log, changes, args)
+        networks(log, study, args)
 
 
 def counted(log):
@@ -436,20 +461,49 @@ def counted(log):
             log.add(name, per_task(features(log.table.smiles), log.table, log.split, make))
 
 
-def networks(log, changes, args):
+def networks(log, study, args):
     """Train ST and MT and fit what is made of them."""
     seed = log.about["seed"]
     kinds = {"ST": SingleTask, "MT": MultiTask}
-    config = {name: replace(kind.default_config, **changes) for name, kind in kinds.items()}
+    config = {name: replace(kind.default_config, **study.changes) for name, kind in kinds.items()}
     single, multi = (trained(name, log, config[name], args.models, args.jobs) for name in kinds)
     untrained = UntrainedEncoders(config=TrainConfig(), seed=seed)
     for name, make in variants(single, multi, untrained, dict(seed=seed)).items():
-        if not args.brief or name in BRIEF:
+        if study.ablations or name in EVERYWHERE:
             log.fit(name, make)
     if args.controls:
         controls(log, single, multi, config, dict(seed=seed), args.jobs)
     if args.extend:
         extend(log, single, dict(seed=seed))
+
+
+KEYS = {
+    "evidence": (["data", "seed", "model", "task"], "error"),
+    "curves": (["model", "network", "step"], "valid_mse"),
+    "extend": (["task"], "error"),
+}
+
+
+def compare(folder):
+    """Say, file by file, how results in a folder differ from the stored ones; give the number of files that do."""
+    files = [path for what in KEYS for path in sorted(folder.glob(f"{what}_*.csv"))]
+    if not files:
+        sys.exit(f"{folder} holds no results: evidence.py NAME --results {folder} stores some there.")
+    differing = 0
+    for path in files:
+        keys, value = KEYS[path.name.split("_")[0]]
+        stored, again = (pd.read_csv(where / path.name).set_index(keys)[value] for where in (RESULTS, folder))
+        both = stored.index.intersection(again.index)
+        gap = (stored[both] - again[both]).abs()
+        other = both[~(gap == 0)]
+        print(
+            f"{path.name}: {len(both) - len(other)} of {len(both)} rows are the same, largest difference {gap.max():.5f}; "
+            f"{len(stored) - len(both)} stored rows were not run, {len(again) - len(both)} are not stored"
+        )
+        for key in other:
+            print("   ", *np.atleast_1d(key), stored[key], again[key])
+        differing += len(other) > 0
+    return differing
 
 
 def main():
@@ -458,14 +512,9 @@ def main():
     )
     parser.add_argument("name", nargs="?", choices=sorted(DATA), help="which data set")
     parser.add_argument("--data", help="file of the qm9 or experimental table")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: all that are stored")
     parser.add_argument("--models", help="folder that keeps the trained networks")
     parser.add_argument("--jobs", type=int, help="processes; default: one a processor")
-    parser.add_argument(
-        "--brief",
-        action="store_true",
-        help="of the fused models, only those that the aims and --extend compare",
-    )
     parts = ["counts", "chemprop", "networks"]
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts, help="default: all")
     parser.add_argument("--chemprop-python", help="python of an environment with Chemprop 2.3.1")
@@ -473,15 +522,20 @@ def main():
     parser.add_argument(
         "--extend", action="store_true", help="also add each property to a model of the others"
     )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder to store in")
     parser.add_argument("--summary", action="store_true", help="write evidence.md from the stored results")
+    parser.add_argument("--compare", type=Path, metavar="FOLDER", help="compare results with the stored ones")
     args = parser.parse_args()
     if args.summary:
         print(write_summary())
         return
+    if args.compare:
+        sys.exit(compare(args.compare))
     if args.name is None or (args.name != "bundled" and args.data is None):
-        parser.error("give a data set (with --data, except for bundled), or --summary")
+        parser.error("give a data set (with --data, except for bundled), or --summary or --compare")
+    args.results.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", TrainingWarning)
-    for seed in args.seeds:
+    for seed in args.seeds or DATA[args.name].seeds:
         run(args.name, seed, args)
 
 

@@ -1,14 +1,18 @@
-"""The stored results of evidence.py as one page: results/evidence.md; a part of `python benchmarks/evidence.py --summary`."""
+"""The stored results of evidence.py as one page, results/evidence.md, and its short table on the start page (`make readme` then
+copies that to README.md); a part of `python benchmarks/evidence.py --summary`.
+"""
 
 from importlib.util import find_spec
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 from evidence_figures import MODELS, errors_figure, gain_figure
 from scipy import stats
 
 RESULTS = Path(__file__).parent / "results"
+START = Path(__file__).parents[1] / "nbs" / "index.ipynb"  # its cell "evidence" is the short table
 TITLES = {
     "bundled": "The bundled table, 5 % to 50 % of the labels",
     "qm9": "Sparse QM9: 4,000 molecules, 10 % of the labels",
@@ -245,7 +249,7 @@ def measured(frame, wide, name, aims):
 
 
 def in_short():
-    """Markdown: the models that matter most on each data set, a mean over properties and the spread over seeds; README shows it too."""
+    """Markdown: the models that matter most on each data set, a mean over properties and the spread over seeds."""
     shown = ["F-MT", "MT", "ST", "F-MT, ST only", "Chemprop MT"]
     lines = ["| table | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for data in ("qm9", "complete", "bundled", "experimental", "development"):
@@ -340,9 +344,12 @@ def page():
 
 
 def write_summary():
-    """Write evidence.md and draw its pictures; returns the text."""
+    """Write evidence.md, the table of the start page, and the pictures; returns the text."""
     text = page()
     (RESULTS / "evidence.md").write_text(text, encoding="utf-8")
+    notebook = nbformat.read(START, as_version=4)
+    next(cell for cell in notebook.cells if cell["id"] == "evidence")["source"] = "\n".join(in_short())
+    nbformat.write(notebook, START)
     if find_spec("kaleido"):
         draw_figures()
     else:

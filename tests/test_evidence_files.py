@@ -10,13 +10,18 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def summary():
+def evidence():
     sys.path.insert(0, str(ROOT / "benchmarks"))
     try:
-        import evidence_summary
+        import evidence
     finally:
         sys.path.remove(str(ROOT / "benchmarks"))
-    return evidence_summary
+    return evidence
+
+
+@pytest.fixture(scope="module")
+def summary(evidence):
+    return sys.modules["evidence_summary"]
 
 
 def test_page_is_made_from_the_stored_results(summary):
@@ -35,3 +40,35 @@ def test_errors_of_a_property_count_molecules_not_seeds(summary):
     rows = [(0, "A", 3.0, 1), (1, "A", 1.0, 3), (2, "A", 9.0, 5), (0, "B", 2.0, 1), (1, "B", 2.0, 3)]
     frame = pd.DataFrame(rows, columns=["seed", "model", "error", "n_test"]).assign(task="y")
     assert summary.by_task(frame, ["B", "A"]).loc["y"].to_dict() == {"B": 2.0, "A": 1.5}
+
+
+def test_every_stored_seed_is_one_that_its_command_runs(evidence):
+    stored = [
+        path.stem.split("_", 1)[1].rsplit("_", 1) for path in evidence.RESULTS.glob("evidence_*_[0-9]*.csv")
+    ]
+    assert stored
+    assert not [(name, seed) for name, seed in stored if int(seed) not in evidence.DATA[name].seeds]
+
+
+def test_compare_finds_what_did_not_come_out_again(evidence, tmp_path, capsys):
+    """Results that are the same, one that is not, and a property that was left out."""
+    stored = pd.read_csv(evidence.RESULTS / "evidence_qm9_1.csv")
+    stored.to_csv(tmp_path / "evidence_qm9_1.csv", index=False)
+    assert evidence.compare(tmp_path) == 0
+    again = stored.iloc[:-1].copy()
+    again.loc[2, "error"] += 0.25
+    again.to_csv(tmp_path / "evidence_qm9_1.csv", index=False)
+    capsys.readouterr()
+    assert evidence.compare(tmp_path) == 1
+    said = capsys.readouterr().out
+    n, row = len(stored), stored.loc[2]
+    assert (
+        f"{n - 2} of {n - 1} rows are the same, largest difference 0.25000; 1 stored rows were not run"
+        in said
+    )
+    assert f"{row['model']} {row['task']} {row['error']} {again.loc[2, 'error']}" in said
+
+
+def test_compare_wants_results(evidence, tmp_path):
+    with pytest.raises(SystemExit, match="holds no results"):
+        evidence.compare(tmp_path)
