@@ -21,7 +21,18 @@ MODELS = [  # from the plainest to the default
     "F-MT, 300 CUR columns",
     "F-MT",
 ]
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x", "star-open", "circle-open")
+SYMBOLS = (
+    "circle",
+    "diamond",
+    "square",
+    "triangle-up",
+    "cross",
+    "x",
+    "star-open",
+    "circle-open",
+    "hourglass",
+    "pentagon",
+)
 
 
 def errors_figure(wide, titles):
