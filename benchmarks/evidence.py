@@ -35,6 +35,7 @@ curves_<data>_<seed>.csv, the validation curves; extend_<data>_<seed>.csv. The s
 import argparse
 import copy
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -47,11 +48,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from evidence_summary import RESULTS, write_summary
 from rdkit import Chem
 from rdkit.Chem import Fragments, rdFingerprintGenerator
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
+from threadpoolctl import threadpool_limits
 
 from fusionbook.app import QUICKSTART, hide_labels, spread_shares
 from fusionbook.core import TrainingWarning, spawn_seeds
@@ -477,6 +480,13 @@ def networks(log, study, args):
         extend(log, single, dict(seed=seed))
 
 
+def one_thread():
+    """One thread a process, Chemprop's too: more of them would add up in another order, and results would not come out again."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # what is started from here
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
 KEYS = {
     "evidence": (["data", "seed", "model", "task"], "error"),
     "curves": (["model", "network", "step"], "valid_mse"),
@@ -534,6 +544,7 @@ def main():
     if args.name is None or (args.name != "bundled" and args.data is None):
         parser.error("give a data set (with --data, except for bundled), or --summary or --compare")
     args.results.mkdir(parents=True, exist_ok=True)
+    one_thread()
     warnings.simplefilter("ignore", TrainingWarning)
     for seed in args.seeds or DATA[args.name].seeds:
         run(args.name, seed, args)

@@ -252,7 +252,7 @@ def in_short():
     """Markdown: the models that matter most on each data set, a mean over properties and the spread over seeds."""
     shown = ["F-MT", "MT", "ST", "F-MT, ST only", "Chemprop MT"]
     lines = ["| table | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
-    for data in ("qm9", "complete", "bundled", "experimental", "development"):
+    for data in ("qm9", "complete", "bundled", "experimental", "experimental_random", "development"):
         frame = read_results(data)
         lines.append(short_row(TITLES[data], frame, shown))
         if frame["n_test"].min() < FEW:
