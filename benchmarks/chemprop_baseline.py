@@ -109,7 +109,8 @@ def main() -> None:
         part.write_text(json.dumps(result, indent=1) + "\n")
         part.replace(target)
         rmse = {task: round(score["rmse"], 4) for task, score in result["test"].items()}
-        print(f"{path.stem} seed {seed}: RMSE {rmse}, {run['wall_seconds']:.0f} s", flush=True)
+        best = f"best state after epoch {run['best_epoch']}"  # counted from 0
+        print(f"{path.stem} seed {seed}: RMSE {rmse}, {best}, {run['wall_seconds']:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
