@@ -6,7 +6,7 @@ PYTHON: of an environment with Chemprop 2.3.1, where the table has rows of Chemp
     python benchmarks/evidence.py bundled
     python benchmarks/evidence.py bundled --seeds 0 --controls --extend
     python benchmarks/evidence.py qm9 --data FILE --chemprop-python PYTHON
-    python benchmarks/evidence.py rate2 --data FILE          # and rate5, complete
+    python benchmarks/evidence.py rate2 --data FILE          # and rate5, rate30, complete
     python benchmarks/evidence.py experimental --data FILE --chemprop-python PYTHON      # and experimental_random, development
     python benchmarks/evidence.py melting --data FILE
     python benchmarks/evidence.py --summary
