@@ -494,24 +494,38 @@ KEYS = {
 }
 
 
+def whole(index):
+    """What each row is a part of: a model, or a network; a row without more keys stands for itself."""
+    return index.droplevel(-1) if index.nlevels > 1 else index
+
+
 def compare(folder):
-    """Say, file by file, how results in a folder differ from the stored ones; give the number of files that do."""
+    """Say, file by file, how results in a folder differ from the stored ones; give the number of files that do.
+
+    Models and networks that are in both must have the same rows: a training that stopped earlier is a difference.
+    """
     files = [path for what in KEYS for path in sorted(folder.glob(f"{what}_*.csv"))]
     if not files:
         sys.exit(f"{folder} holds no results: evidence.py NAME --results {folder} stores some there.")
     differing = 0
     for path in files:
+        if not (RESULTS / path.name).exists():
+            print(f"{path.name}: nothing is stored to compare it with")
+            continue
         keys, value = KEYS[path.name.split("_")[0]]
         stored, again = (pd.read_csv(where / path.name).set_index(keys)[value] for where in (RESULTS, folder))
-        both = stored.index.intersection(again.index)
-        gap = (stored[both] - again[both]).abs()
+        parts = [
+            one[whole(one.index).isin(whole(two.index))] for one, two in ((stored, again), (again, stored))
+        ]
+        both = pd.DataFrame(dict(stored=parts[0], again=parts[1]))
+        gap = (both["stored"] - both["again"]).abs()
         other = both[~(gap == 0)]
         print(
             f"{path.name}: {len(both) - len(other)} of {len(both)} rows are the same, largest difference {gap.max():.5f}; "
-            f"{len(stored) - len(both)} stored rows were not run, {len(again) - len(both)} are not stored"
+            f"{len(stored) - len(parts[0])} stored rows were not run, {len(again) - len(parts[1])} are not stored"
         )
-        for key in other:
-            print("   ", *np.atleast_1d(key), stored[key], again[key])
+        if len(other):
+            print(other.to_string())
         differing += len(other) > 0
     return differing
 

@@ -51,22 +51,36 @@ def test_every_stored_seed_is_one_that_its_command_runs(evidence):
 
 
 def test_compare_finds_what_did_not_come_out_again(evidence, tmp_path, capsys):
-    """Results that are the same, one that is not, and a property that was left out."""
-    stored = pd.read_csv(evidence.RESULTS / "evidence_qm9_1.csv")
-    stored.to_csv(tmp_path / "evidence_qm9_1.csv", index=False)
+    """The same results; then one that differs, one that is missing, and a model that was not run."""
+    name = "evidence_qm9_1.csv"
+    stored = pd.read_csv(evidence.RESULTS / name)
+    stored.to_csv(tmp_path / name, index=False)
     assert evidence.compare(tmp_path) == 0
-    again = stored.iloc[:-1].copy()
+    again = stored[stored["model"] != "Chemprop MT"].copy()
+    n, gone = len(again), len(stored) - len(again)
     again.loc[2, "error"] += 0.25
-    again.to_csv(tmp_path / "evidence_qm9_1.csv", index=False)
+    again.drop(index=3).to_csv(tmp_path / name, index=False)
     capsys.readouterr()
     assert evidence.compare(tmp_path) == 1
     said = capsys.readouterr().out
-    n, row = len(stored), stored.loc[2]
+    assert gone > 0
     assert (
-        f"{n - 2} of {n - 1} rows are the same, largest difference 0.25000; 1 stored rows were not run"
+        f"{n - 2} of {n} rows are the same, largest difference 0.25000; {gone} stored rows were not run, 0 are not"
         in said
     )
-    assert f"{row['model']} {row['task']} {row['error']} {again.loc[2, 'error']}" in said
+    assert all(str(stored.loc[row, "task"]) in said for row in (2, 3))
+
+
+def test_compare_finds_a_training_that_stopped_earlier(evidence, tmp_path, capsys):
+    name = "curves_qm9_1.csv"
+    stored = pd.read_csv(evidence.RESULTS / name)
+    stored.iloc[:-1].to_csv(tmp_path / name, index=False)
+    assert evidence.compare(tmp_path) == 1
+    other = "evidence_qm9_987.csv"
+    (tmp_path / name).rename(tmp_path / other)
+    capsys.readouterr()
+    assert evidence.compare(tmp_path) == 0
+    assert f"{other}: nothing is stored" in capsys.readouterr().out
 
 
 def test_compare_wants_results(evidence, tmp_path):
