@@ -298,7 +298,7 @@ def write_curves(model, kind, log):
     for one in model.networks_[0]:
         h = one.history
         name = one.tasks[0] if kind == "ST" else "all"
-        rows = dict(step=h.step, planned=h.steps, valid_mse=h.valid_loss.mean(axis=1).round(5))
+        rows = dict(step=h.step, planned=h.steps, valid_mse=h.valid_loss.astype(float).mean(axis=1).round(5))
         parts.append(pd.DataFrame(rows).assign(model=kind, network=name))
     pd.concat(parts)[["model", "network", "step", "planned", "valid_mse"]].to_csv(path, index=False)
 
