@@ -162,7 +162,7 @@ class TrainConfig:
     max_steps: int = 20_000  # optimiser steps at most; outranks the others
     evaluations: int = 50  # validation rounds, evenly spaced
     patience: int = 15  # rounds without improvement of any task before stopping
-    precision: str = "auto"  # of the matrix products in training: "float32", "bfloat16", or "auto": the faster one
+    precision: str = "float32"  # of the matrix products in training; or "bfloat16", or "auto": the faster one
     device: str = "auto"  # a torch device such as "cpu" or "cuda:1"; "auto": a GPU if there is one
 
     def __post_init__(self):

@@ -343,6 +343,19 @@ def test_auto_precision_needs_the_instructions_and_ten_percent(monkeypatch, bflo
     assert clock[0] == before
 
 
+def test_no_clock_decides_unless_asked(monkeypatch, small_config):
+    store, Y = chains()
+    job = dict(store=store, Y=Y, tasks=["atoms"], train=np.arange(40), valid=np.arange(40, 60), seed=0)
+    monkeypatch.setattr(training, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(training, "_FASTER", {})
+    monkeypatch.setattr(training, "_seconds", lambda stepper, rows, name: float(name == "float32"))
+    usual = fit_network(**job, config=small_config)
+    asked = fit_network(**job, config=replace(small_config, precision="float32"))
+    faster = fit_network(**job, config=replace(small_config, precision="auto"))
+    np.testing.assert_array_equal(usual.history.train_loss, asked.history.train_loss)
+    assert not np.array_equal(faster.history.train_loss, asked.history.train_loss)
+
+
 def test_calibration_changes_no_number(monkeypatch, small_config):
     store, Y = chains()
     job = dict(store=store, Y=Y, tasks=["atoms"], train=np.arange(40), valid=np.arange(40, 60), seed=0)
