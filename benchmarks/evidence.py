@@ -494,6 +494,10 @@ KEYS = {
 }
 
 
+ELSEWHERE = """Trainings come out the same, to the last digit, on processors of one kind. The stored ones are from AMD EPYC; on another kind a
+sum may be taken in another order, and training magnifies that. Then compare the errors' means, over properties, with their spread:"""
+
+
 def whole(index):
     """What each row is a part of: a model, or a network; a row without more keys stands for itself."""
     return index.droplevel(-1) if index.nlevels > 1 else index
@@ -507,7 +511,7 @@ def compare(folder):
     files = [path for what in KEYS for path in sorted(folder.glob(f"{what}_*.csv"))]
     if not files:
         sys.exit(f"{folder} holds no results: evidence.py NAME --results {folder} stores some there.")
-    differing = 0
+    differing, pairs = 0, []
     for path in files:
         if not (RESULTS / path.name).exists():
             print(f"{path.name}: nothing is stored to compare it with")
@@ -527,7 +531,18 @@ def compare(folder):
         if len(other):
             print(other.to_string())
         differing += len(other) > 0
+        if "model" in keys and "task" in keys:
+            pairs.append(both)
+    if differing and pairs:
+        print(f"\n{ELSEWHERE}\n" + mean_errors(pd.concat(pairs)).to_string(na_rep="-"))
     return differing
+
+
+def mean_errors(both):
+    """Mean error of each model over the properties, stored and again, with the standard deviation over seeds where there are several."""
+    seeds = both.dropna().groupby(["data", "model", "seed"]).mean().groupby(["data", "model"])
+    found = seeds.mean().join(seeds.std().add_suffix(", sd")).round(4)
+    return found.assign(seeds=seeds.size())
 
 
 def main():

@@ -69,6 +69,8 @@ def test_compare_finds_what_did_not_come_out_again(evidence, tmp_path, capsys):
         in said
     )
     assert all(str(stored.loc[row, "task"]) in said for row in (2, 3))
+    mean = stored[stored["model"] == stored.loc[2, "model"]].drop(index=3)["error"].mean()
+    assert f"{mean:.4f}" in said and f"{mean + 0.25 / 11:.4f}" in said
 
 
 def test_compare_finds_a_training_that_stopped_earlier(evidence, tmp_path, capsys):
