@@ -60,10 +60,22 @@ def train(frame: pd.DataFrame, tasks: list[str], seed: int, log: Path, epochs: i
         return {
             "predictions": predicted[tasks].to_numpy(float),
             "best_epoch": int(re.search(r"epoch=(\d+)", best.name)[1]),
+            "valid_loss": validation_curve(out / "model_0" / "trainer_logs"),
             "wall_seconds": seconds,
             "cpu_seconds": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
             "command": ["chemprop", *(part.replace(folder, "SCRATCH") for part in command[3:])],
         }
+
+
+def validation_curve(logs: Path) -> list[list[float]]:
+    """Pairs of steps done and validation loss (mean squared error in standard deviations, over labels), one an epoch."""
+    path = logs / "version_0" / "metrics.csv"
+    if not path.exists():
+        raise SystemExit(
+            f"{path} is not there: Chemprop writes it where tensorboard is not installed; uninstall that"
+        )
+    losses = pd.read_csv(path).dropna(subset="val_loss")
+    return [[int(step) + 1, round(float(loss), 5)] for step, loss in zip(losses["step"], losses["val_loss"])]
 
 
 def main() -> None:
@@ -96,6 +108,7 @@ def main() -> None:
             **{f"n_{name}": int((frame["split"] == name).sum()) for name in SPLITS},
             "test": scores(Y, run["predictions"], tasks),
             "best_epoch": run["best_epoch"],
+            "valid_loss": run["valid_loss"],
             "wall_seconds": round(run["wall_seconds"], 1),
             "cpu_seconds": round(run["cpu_seconds"], 1),
             "threads": os.environ.get("OMP_NUM_THREADS", "default"),

@@ -295,14 +295,21 @@ def trained(kind, log, config, folder, jobs):
 
 def write_curves(model, kind, log):
     """Validation error of every network after every round, averaged over its tasks."""
-    path = log.file("curves")
-    parts = [pd.read_csv(path)] if path.exists() else []
+    parts = []
     for one in model.networks_[0]:
         h = one.history
         name = one.tasks[0] if kind == "ST" else "all"
         rows = dict(step=h.step, planned=h.steps, valid_mse=h.valid_loss.astype(float).mean(axis=1).round(5))
         parts.append(pd.DataFrame(rows).assign(model=kind, network=name))
-    pd.concat(parts)[["model", "network", "step", "planned", "valid_mse"]].to_csv(path, index=False)
+    store_curves(parts, log)
+
+
+def store_curves(parts, log):
+    """Add validation curves to those that are stored."""
+    path = log.file("curves")
+    stored = [pd.read_csv(path)] if path.exists() else []
+    columns = ["model", "network", "step", "planned", "valid_mse"]
+    pd.concat([*stored, *parts])[columns].to_csv(path, index=False)
 
 
 # Fused models
@@ -419,27 +426,54 @@ def extend(log, single, options):
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
-def chemprop(log, python, epochs):
-    """Chemprop's multi-task model with its defaults but for the number of epochs, which is that of our networks, on the same rows."""
-    name = "Chemprop MT"
-    if log.has(name):
-        return
+def chemprop(log, python, epochs, kept):
+    """Chemprop's multi-task model and one model a property, on the same rows, with its defaults but for the number of epochs.
+
+    That number is what our networks may have. `kept`: folder of what an earlier call has trained.
+    """
+    names = log.table.task_names
+    for kind, groups in (("Chemprop MT", [names]), ("Chemprop ST", [[name] for name in names])):
+        if log.has(kind):
+            continue
+        Y_hat = np.full((len(log.split.test), len(names)), np.nan)
+        curves = []
+        for tasks in groups:
+            columns = [names.index(task) for task in tasks]
+            frame = rows_for_chemprop(log, columns)
+            result = chemprop_run(
+                frame, f"{log.about['data']}_{len(tasks)}_{columns[0]}", log, python, epochs, kept
+            )
+            labelled = np.flatnonzero(log.table.mask[log.split.test][:, columns].any(axis=1))
+            Y_hat[np.ix_(labelled, columns)] = result["test_predictions"]
+            curve = pd.DataFrame(result["valid_loss"], columns=["step", "valid_mse"])
+            name = tasks[0] if len(tasks) == 1 else "all"
+            curves.append(curve.assign(model=kind, network=name, planned=curve["step"].max()))
+        log.add(kind, Y_hat)
+        store_curves(curves, log)
+
+
+def rows_for_chemprop(log, columns):
+    """Molecules that have a label of some properties, those labels, and the part of the split each is in."""
     table, split = log.table, log.split
     part = np.full(table.n, "", dtype=object)
     for label in ("train", "valid", "test"):
         part[getattr(split, label)] = label
-    frame = pd.DataFrame(table.Y, columns=table.task_names).assign(smiles=table.smiles, split=part)
-    script = Path(__file__).with_name("chemprop_baseline.py")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"all_seed{log.about['seed']}.csv"
-        frame[frame[table.task_names].notna().any(axis=1)].to_csv(file, index=False)
+    names = [table.task_names[j] for j in columns]
+    frame = pd.DataFrame(table.Y[:, columns], columns=names).assign(smiles=table.smiles, split=part)
+    return frame[frame[names].notna().any(axis=1) & (frame["split"] != "")]
+
+
+def chemprop_run(frame, name, log, python, epochs, kept):
+    """What Chemprop makes of a frame, by chemprop_baseline.py."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) if kept is None else Path(kept) / "chemprop"
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{name}_seed{log.about['seed']}.csv"
+        frame.to_csv(file, index=False)
+        script = Path(__file__).with_name("chemprop_baseline.py")
         command = [python, script, file, "--out", folder, "--epochs", epochs]
         subprocess.run([str(word) for word in command], check=True)
-        result = json.loads(next(Path(folder).glob("*_chemprop*.json")).read_text())
-    Y_hat = np.full((len(split.test), table.t), np.nan)
-    labelled = table.mask[split.test].any(axis=1)
-    Y_hat[labelled] = np.array(result["test_predictions"])
-    log.add(name, Y_hat)
+        return json.loads((folder / f"{file.stem}_chemprop{log.about['seed']}.json").read_text())
 
 
 def run(data, seed, args):
@@ -454,7 +488,7 @@ def run(data, seed, args):
     if "counts" in args.parts:
         counted(log)
     if args.chemprop_python and "chemprop" in args.parts:
-        chemprop(log, args.chemprop_python, replace(TrainConfig(), **study.changes).epochs)
+        chemprop(log, args.chemprop_python, replace(TrainConfig(), **study.changes).epochs, args.models)
     if "networks" in args.parts:
         networks(log, study, args)
 

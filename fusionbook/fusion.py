@@ -38,6 +38,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import mean_absolute_error
 from sklearn.metrics import r2_score
 from sklearn.metrics import root_mean_squared_error
+from threadpoolctl import threadpool_limits
 from torch import nn
 
 # %% ../nbs/08_fusion.ipynb #1117b412
@@ -1117,10 +1118,11 @@ def block_networks(
     networks = [network for one in encoders for network in one.networks_[_own_member(one, member)]]
     return dict(zip(_block_names(encoders), networks))
 
-# %% ../nbs/08_fusion.ipynb #54c54070
+# %% ../nbs/08_fusion.ipynb #54c5406f
 HEADS = ("kernel", "mlp", "ridge")
 
-
+# %% ../nbs/08_fusion.ipynb #54c54070
+@threadpool_limits.wrap(limits=1, user_api="blas")  # several threads wait for each other wherever cores are busy
 def fit_fused_head(
     blocks: EmbeddingBlocks,  # all n molecules
     table: MoleculeTable,  # the tasks to predict
