@@ -46,6 +46,7 @@ import pandas as pd
 from ._version import __version__
 from .core import InputError
 from .core import check_choice
+from .core import check_number
 from .core import spawn_seeds
 from .core import unknown_name
 from .molecules import MoleculeTable
@@ -279,7 +280,7 @@ def paired_difference(
 def findings(study: Study) -> list[str]:  # sentences
     """Everything that is to be said about a study: unfinished trainings first, then the verdict."""
     lines = verdict(study.frame)
-    means = study.frame.groupby("model")["MAE / sd"].mean().sort_values()
+    means = study.frame.groupby("model")["MAE / sd"].mean().dropna().sort_values()
     if len(means) > 1:
         lines.insert(1, _difference_line(study, *means.index[:2]))
     return [*unfinished_lines(study), *lines]
@@ -883,8 +884,11 @@ def train_command(options) -> None:
     encoders = {kind: _new_model(kind, changes, settings, {}) for kind in ("ST", "MT")}
     say(f"Fitting {name} ({MODEL_NAMES[name]}) ...")
     model = _new_model(name, changes, settings, encoders).fit(table, split)
+    if (out / "config.json").exists():
+        say(f"The model that was in {out} is replaced.")
     model.save(out)
     _write_split(table, split, out)
+    (out / "test_errors.csv").unlink(missing_ok=True)  # of the model before
     if len(split.test):
         control = MeanPredictor().fit(table, split)
         frame = compare({"mean": control, name: model}, table, split)
@@ -1051,19 +1055,19 @@ def compare_command(options) -> None:
     settings["split"] = f"column {options.split_column!r}" if options.split_column else options.split
     settings["labels kept"] = "" if options.label_fraction is None else f"{options.label_fraction:.0%}"
     settings |= _training_settings(study.models)
-    _finish_study(replace(study, settings=settings), out, Path(options.data).name)
     if options.save_model:
         study.models["F-MT"].save(options.save_model)
         _write_split(table, split, Path(options.save_model))
         say(f"Saved the fused model in {options.save_model}")
+    _finish_study(replace(study, settings=settings), out, Path(options.data).name)
 
 # %% ../nbs/13_app.ipynb #47a33a47
 def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
     print("\n".join(f"- {line}" for line in findings(study)))
-    write_report(out, study, title=f"Molecular properties of {name}")
     study.frame.to_csv(_errors_file(out), index=False)
+    write_report(out, study, title=f"Molecular properties of {name}")
     print(f"\nWrote {out} (open it in a browser) and {_errors_file(out)}")
 
 
@@ -1274,12 +1278,14 @@ def _template_path():
 # %% ../nbs/13_app.ipynb #2fb60660
 def _check_port(port):
     """Refuse a port that another program listens on."""
+    check_number("port", port, 1, 65_535, integer=True)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise InputError(f"port {port} cannot be used ({error.strerror}); choose another: --port {port + 1}.") from None
+            other = port + 1 if port < 65_535 else 8866
+            raise InputError(f"port {port} cannot be used ({error.strerror}); choose another: --port {other}.") from None
 
 
 def _serve(command, environment, url, port) -> int:

@@ -37,7 +37,9 @@ from .core import on_cluster
 from .core import parallel
 from .core import progress_bar
 from .core import unknown_name
+from .molecules import CSV_ERRORS
 from .molecules import canonical_smiles
+from .molecules import csv_error
 
 # %% ../nbs/06_embeddings.ipynb #65101c91
 @dataclass(frozen=True, eq=False)
@@ -203,10 +205,8 @@ def _csv_chunks(path, chunk_rows):
                     yield cells.iloc[:end] if held is None else pd.concat([held, cells.iloc[:end]])
                     held, cells = None, cells.iloc[end:]
                 held = cells if held is None else pd.concat([held, cells])
-    except pd.errors.EmptyDataError:
-        raise InputError(f"{path} is empty; wanted a line of column names and a line a molecule.") from None
-    except (pd.errors.ParserError, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read as CSV (UTF-8, commas): {error}") from None
+    except CSV_ERRORS as error:
+        raise csv_error(path, error) from None
 
 
 def _frames(reader, rows):

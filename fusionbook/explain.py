@@ -49,6 +49,7 @@ from .fusion import FusedHead
 from .fusion import FusedParts
 from .fusion import PropertyModel
 from .fusion import UntrainedEncoders
+from .fusion import added_names
 from .fusion import block_networks
 from .fusion import check_unseen
 from .fusion import molecule_keys
@@ -58,6 +59,7 @@ from .graphs import pack_graphs
 from .molecules import MoleculeTable
 from .molecules import Split
 from .molecules import as_table
+from .molecules import check_split
 from .molecules import parse_smiles
 from .training import TrainedNetwork
 from .training import predict_rows
@@ -1067,6 +1069,7 @@ def applicability_domain(
     Deviation: the leverage is taken on the fused, block-scaled embedding at rank k, without the intercept's 1/n.
     """
     _check_model(model, "applicability_domain")
+    check_split(table, split)
     check_number("member", member, 0, _n_members(model) - 1, integer=True)
     trained_on = table.select(split.train)
     if trained_on.n < 2:
@@ -1240,9 +1243,8 @@ def fit_intervals(
     Vovk, Gammerman and Shafer (2005), Algorithmic Learning in a Random World; Lei et al. (2018), J. Am. Stat. Assoc. 113:1094.
     """
     check_number("level", level, 1e-6, 1 - 1e-6)
-    if not isinstance(model, PropertyModel):
-        raise InputError(f"`model` must be a fusionbook model; got {type(model).__name__}.")
-    _check_is_fitted(model)
+    check_split(table, split)
+    _check_predicts(model)
     shared = _shared_tasks(model, table)
     chosen = table.select(split.valid if rows is None else _positions(rows))
     _refuse_training_rows(table, split, chosen)
@@ -1260,6 +1262,14 @@ def fit_intervals(
     return made
 
 # %% ../nbs/10_explain.ipynb #b193a1c9
+def _check_predicts(model):
+    """Refuse what is no fitted model, and a property named like the bound of another."""
+    if not isinstance(model, PropertyModel):
+        raise InputError(f"`model` must be a fusionbook model; got {type(model).__name__}.")
+    _check_is_fitted(model)
+    added_names(model, "low", "high")
+
+
 def _spread(given, task, floor, scaled):
     """What errors are measured in: 1, or the ensemble's spread but not less than the floor."""
     if not scaled:

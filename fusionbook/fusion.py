@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['MULTITASK_CONFIG', 'REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'LENGTHS', 'LANDMARKS', 'LABELS', 'WEAKER', 'HEADS',
-           'MODELS', 'molecule_keys', 'check_unseen', 'PropertyModel', 'EncoderModel', 'TrainedEncoders', 'SingleTask',
-           'MultiTask', 'FusedFeatures', 'fit_features', 'ridge_path', 'ridge_errors', 'FusedHead', 'fit_ridge_head',
-           'TaskStates', 'fit_network_head', 'squared_distances', 'KernelHead', 'kernel_rates', 'kernel_ridge',
-           'shared_kernel', 'stack_weights', 'OwnHeads', 'OwnPrediction', 'own_predictions', 'fit_kernel_head',
-           'UntrainedEncoders', 'out_of_fold_blocks', 'encoders_to_fuse', 'fused_blocks', 'block_networks',
-           'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor', 'load_model', 'score',
-           'compare']
+           'MODELS', 'molecule_keys', 'check_unseen', 'PropertyModel', 'added_names', 'EncoderModel', 'TrainedEncoders',
+           'SingleTask', 'MultiTask', 'FusedFeatures', 'fit_features', 'ridge_path', 'ridge_errors', 'FusedHead',
+           'fit_ridge_head', 'TaskStates', 'fit_network_head', 'squared_distances', 'KernelHead', 'kernel_rates',
+           'kernel_ridge', 'shared_kernel', 'stack_weights', 'OwnHeads', 'OwnPrediction', 'own_predictions',
+           'fit_kernel_head', 'UntrainedEncoders', 'out_of_fold_blocks', 'encoders_to_fuse', 'fused_blocks',
+           'block_networks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
+           'load_model', 'score', 'compare']
 
 # %% ../nbs/08_fusion.ipynb #7bbbd74b
 import copy
@@ -64,6 +64,7 @@ from .molecules import MoleculeTable
 from .molecules import Split
 from .molecules import Task
 from .molecules import as_table
+from .molecules import check_split
 from .molecules import check_tasks
 
 # %% ../nbs/08_fusion.ipynb #4c1d7a92
@@ -144,7 +145,7 @@ class PropertyModel(BaseEstimator):
         names = [task.name for task in self.tasks_]
         values = [members.mean(axis=0)]
         if spread:
-            names += [f"{name} spread" for name in names]
+            names += added_names(self, "spread")
             values.append(members.std(axis=0, ddof=1))
         frame = pd.DataFrame(np.nan, index=range(len(smiles)), columns=names)
         frame.iloc[rows] = np.concatenate(values, axis=1)
@@ -164,13 +165,22 @@ def _check_fitted(model):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
 
 
+def added_names(
+    model: "PropertyModel",  # fitted
+    *endings: str,  # of the added columns' names
+) -> list[str]:  # property by property
+    """Names of columns that stand beside the predictions; refuse one that is a property's name."""
+    names = [task.name for task in model.tasks_]
+    added = [f"{name} {ending}" for name in names for ending in endings]
+    for name in added:
+        if name in names:
+            raise InputError(f"the column {name!r} is added to the predictions, but a property is called so: rename that.")
+    return added
+
+
 def _check_fit(table, split):
     """Refuse what nothing can be fitted to."""
-    if not isinstance(table, MoleculeTable) or not isinstance(split, Split):
-        raise InputError(
-            "fit(table, split) needs a MoleculeTable and a Split: make them with read_molecules(...) and "
-            f"split_molecules(table, ...); got {type(table).__name__} and {type(split).__name__}."
-        )
+    check_split(table, split)
     check_tasks(table)
     if len(split.valid) == 0:
         raise InputError("the split has no validation rows; they choose when to stop. Give `fractions` a second part.")
@@ -290,6 +300,8 @@ def _options_from(plain):
 
 
 def _config(model):
+    if not isinstance(model.config, TrainConfig | None):
+        raise InputError(f"`config` must be a TrainConfig, as in TrainConfig(epochs=50); got {type(model.config).__name__}.")
     return model.config if model.config is not None else model.default_config
 
 # %% ../nbs/08_fusion.ipynb #7c452bb1
@@ -1066,6 +1078,8 @@ def _encoder_list(encoders):
             raise InputError(
                 f"`encoders` must be SingleTask, MultiTask or UntrainedEncoders models; got {type(one).__name__}."
             )
+    if not found:
+        raise InputError("`encoders` is empty: give at least one model, or None for the default ones.")
     return found
 
 
@@ -1495,7 +1509,8 @@ def _describe_fused(model):
         for _, part in packed:
             tensors |= part
     tasks = [[task.name, task.unit] for task in model.tasks_]
-    return dict(options=_plain_options(model), tasks=tasks, encoders=encoders, heads=heads), tensors
+    own = model.encoders is not None
+    return dict(options=_plain_options(model), tasks=tasks, own_encoders=own, encoders=encoders, heads=heads), tensors
 
 
 def _restore_fused(model, description, tensors, encoder):
@@ -1506,6 +1521,8 @@ def _restore_fused(model, description, tensors, encoder):
         start = f"encoders{i}."
         own = {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
         model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
+    if description.get("own_encoders", False):
+        model.encoders = list(model.encoders_)
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
 
 # %% ../nbs/08_fusion.ipynb #9c446c3e
@@ -1591,6 +1608,9 @@ def compare(
     InputError
         If there are no test rows, a model has seen a test molecule, or does not predict a task.
     """
+    check_split(table, split)
+    if not isinstance(models, Mapping) or not all(isinstance(one, PropertyModel) for one in models.values()):
+        raise InputError('`models` must map names to models, as in {"ST": SingleTask()}.')
     if len(split.test) == 0:
         raise InputError("the split has no test rows, so nothing can be compared. Give `fractions` a third part.")
     tested = table.select(split.test)

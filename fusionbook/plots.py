@@ -692,6 +692,7 @@ def error_by_task(
 def _say_errors(frame):
     """Say each model's mean error, and on how many properties it is the lowest."""
     wide = frame.pivot(index="task", columns="model", values="MAE / sd")[list(frame["model"].unique())]
+    wide = wide.dropna(how="all")
     best = wide.idxmin(axis=1).value_counts()
     text = f"Errors of {wide.shape[1]} models on {len(wide)} properties, in standard deviations of the property. "
     text += f"Mean over the properties: {_listed(wide.columns, wide.mean())}. "

@@ -1039,9 +1039,11 @@ def write_model(
     Raises
     ------
     InputError
-        If the folder holds other files but no model.
+        If the folder holds other files but no model, or is a file.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{str(path)!r} is a file; give the name of a new or empty folder.")
     path.mkdir(parents=True, exist_ok=True)
     if any(path.iterdir()) and not (path / "config.json").exists():
         raise InputError(f"{str(path)!r} holds other files and no model; give the name of a new or empty folder.")
@@ -1069,7 +1071,7 @@ def read_model(
     path = Path(path)
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ModelFileError(f"{str(path)!r} is not a model folder: it has no config.json.") from None
     except ValueError as error:
         raise ModelFileError(f"{str(path / 'config.json')!r} is damaged: {error}. Save the model again.") from None

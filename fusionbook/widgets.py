@@ -157,8 +157,8 @@ class StudyState(HasTraits):
     split = Instance(Split, allow_none=True, help="rows for training, validation and test")
     models = Dict(help="name -> fitted model")
     model = Unicode("", help="name of the model that is looked at; empty: none")
-    properties = Any((), help="names of the tasks that were picked")
-    selection = Any((), help="rows that were selected")
+    properties = Any((), allow_none=False, help="names of the tasks that were picked")
+    selection = Any((), allow_none=False, help="rows that were selected")
     hovered = Int(None, allow_none=True, help="row under the pointer")
     k = Int(None, allow_none=True, help="rank; None: 99 % of the variance")
     block = Unicode(None, allow_none=True, help="block of the embedding that is looked at; None: all")
@@ -187,7 +187,7 @@ class StudyState(HasTraits):
 # %% ../nbs/12_widgets.ipynb #3975f0da
 def _check_properties(study, value):
     """Names of tasks, each once; refuse a name that the table does not have."""
-    names = [value] if isinstance(value, str) else [str(one) for one in value]
+    names = [value] if isinstance(value, str) else [str(one) for one in (() if value is None else value)]
     known = [] if study.table is None else study.table.task_names
     for name in names:
         if name not in known:
