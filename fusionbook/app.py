@@ -1066,6 +1066,7 @@ def _finish_study(study, out, name):
     """Print the errors and what they mean; write the report and its table."""
     print_errors(study.frame)
     print("\n".join(f"- {line}" for line in findings(study)))
+    out.parent.mkdir(parents=True, exist_ok=True)
     study.frame.to_csv(_errors_file(out), index=False)
     write_report(out, study, title=f"Molecular properties of {name}")
     print(f"\nWrote {out} (open it in a browser) and {_errors_file(out)}")
@@ -1124,9 +1125,9 @@ def quickstart_command(options) -> None:
     say("4. Errors on the test molecules:")
     settings = {"command": options.command_line, "data": "the bundled table of computed properties (GFN2-xTB)"}
     settings |= {"seed": seed, "split": "random"} | _training_settings(study.models)
-    _finish_study(replace(study, settings=settings), out / "report.html", "the bundled table")
     study.models["F-MT"].save(folder)
     _write_split(table, split, folder)
+    _finish_study(replace(study, settings=settings), out / "report.html", "the bundled table")
     pd.DataFrame({"name": EXAMPLES.keys(), "smiles": EXAMPLES.values()}).to_csv(out / "molecules.csv", index=False)
     _say_next(say, out, time.perf_counter() - start)
 

@@ -431,16 +431,23 @@ def cur(
     for name, size, largest, what in (("n_columns", n_columns, X.shape[1], "columns"), ("n_rows", n_rows, len(X), "rows")):
         if size is not None:
             _check_size(name, size, largest, what)
-    k, S, Vt = _subspace(X, k, how, max(n_columns or 0, n_rows or 0))
-    most = k if how == "deim" else 4 * k
-    most = min(most, _rank(S, X.shape)) if how == "greedy" else most
-    columns = _order(S[:, None] * Vt, k, X.shape[1], how, n_columns or min(most, X.shape[1]), seed)
-    rows = _order((X @ Vt.T).T, k, len(X), how, n_rows or min(most, len(X)), spawn_seeds(seed, 1)[0])
-    columns = np.sort(columns)
-    rows = np.sort(rows)
+    k, S, Vt = _subspace(X, k, "top" if how == "greedy" else how, max(n_columns or 0, n_rows or 0))
+    columns = _side(X, k, S, Vt, how, n_columns, seed, of_rows=False)
+    rows = _side(X, k, S, Vt, how, n_rows, spawn_seeds(seed, 1)[0], of_rows=True)
     U, error = _link(X, columns, rows)
     best = np.sqrt(max(1 - np.sum(S[:k] ** 2) / _total(X), 0)) if len(S) < min(X.shape) else _tail(S, k)
     return CUR(columns, rows, X[:, columns], U, X[rows], error, float(best), k, how)
+
+# %% ../nbs/07_cur.ipynb #87282684
+def _side(X, k, S, Vt, how, size, seed, of_rows):
+    """Choose the columns, or the rows, of a decomposition; `size` None: its default. Greedy needs more directions for more picks."""
+    largest = len(X) if of_rows else X.shape[1]
+    wanted = size or min(k if how == "deim" else 4 * k, largest)
+    if how == "greedy":
+        _, S, Vt = _subspace(X, k, how, wanted)
+        wanted = size or min(wanted, _rank(S, X.shape))
+    Y = (X @ Vt.T).T if of_rows else S[:, None] * Vt
+    return np.sort(_order(Y, k, largest, how, wanted, seed))
 
 
 def _tail(S, k):
@@ -572,8 +579,9 @@ def block_leverage(
     """Measure the leverage mass of each block (b,), unitless, summing to k, with intervals over molecules.
 
     Blocks are centred, lose (near-)dead columns and are brought to unit Frobenius norm first. Mass, curve and scores
-    are exact to 1e-7. `removal`, `own` and the intervals work in the leading 4 k (at least k + 50; intervals half of that)
-    directions; on embeddings of trained encoders this changed removals by less than 0.001. The intervals resample
+    are exact to 1e-7. `removal`, `own` and the intervals work in at most 4 k (at least k + 50; intervals half of that) leading
+    directions, where both sides of the matrix exceed GRAM_FROM in those that the search for k has found; on embeddings of
+    trained encoders this changed removals by less than 0.001. The intervals resample
     500 random groups of molecules where there are more than 500 (k > 80: fewer groups, at least 100), keep the scale of
     the blocks, and show how the deviations from the resamples' mean spread about the mass.
 
@@ -667,7 +675,8 @@ def _removal(S, inner, mass, k, X, block_of):
         values, vectors = np.linalg.eigh(S[:, None] * (np.eye(len(S)) - inner[b]) * S)
         values = np.sqrt(np.maximum(values[::-1], 0))
         others = np.arange(len(mass)) != b
-        needed = _rank_for(values, X.shape, 1 - unexplained / left, left) if values[0] > 1e-7 * S[0] else 0
+        nothing = values[0] <= 1e-7 * S[0] or left <= unexplained  # what may stay unexplained is all there is
+        needed = 0 if nothing else _rank_for(values, X.shape, 1 - unexplained / left, left)
         W = S[:, None] * vectors[:, ::-1][:, :needed] / values[:needed]
         growth[others, b] = np.einsum("ia,bij,ja->b", W, inner, W, optimize=True)[others] - mass[others]
         own[b] = k - needed

@@ -22,6 +22,7 @@ from .graphs import D_E
 from .graphs import D_V
 from .graphs import MoleculeBatch
 from .graphs import flat_ranges
+from .graphs import pack_graphs
 
 # %% ../nbs/04_dmpnn.ipynb #8983cce5
 def sum_into_atoms(
@@ -359,16 +360,25 @@ class PyGEncoder(nn.Module):
         """Encode molecules: shape (n, d)."""
         out = self.model(batch.V, batch.edge_index, edge_attr=batch.E, batch=batch.molecule)
         out = out.to(batch.V_types.dtype)
-        if len(out) == len(batch.atom_type) and len(out) != batch.n:
-            return read_out(out, batch, self.readout)
-        if len(out) != batch.n:
+        n_atoms = len(batch.atom_type)
+        if len(out) not in (batch.n, n_atoms):
             raise InputError(
-                f"the model returned {len(out)} rows for {batch.n} molecules and {len(batch.atom_type)} atoms; "
+                f"the model returned {len(out)} rows for {batch.n} molecules and {n_atoms} atoms; "
                 "one row a molecule or one row an atom is needed."
             )
-        return out
+        by_atom = len(out) == n_atoms if n_atoms != batch.n else self._is_by_atom(batch.V.device)
+        return read_out(out, batch, self.readout) if by_atom else out
 
+    def _is_by_atom(self, device):
+        """Ask about a molecule of two atoms, where all molecules of a batch have one."""
+        was_training = self.training
+        with torch.no_grad():
+            ethane = pack_graphs(("CC",)).to(device).batch([0])
+            rows = len(self.eval().model(ethane.V, ethane.edge_index, edge_attr=ethane.E, batch=ethane.molecule))
+        self.train(was_training)
+        return rows == 2
 
+# %% ../nbs/04_dmpnn.ipynb #cbfbd850
 def embedding_width(
     encoder: nn.Module,  # reads a MoleculeBatch
     batch: MoleculeBatch,  # any molecules

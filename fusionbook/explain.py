@@ -1228,10 +1228,10 @@ def fit_intervals(
     rows: Sequence[int] | None = None,  # calibration rows; None: the validation rows
     scaled: bool = False,  # let intervals widen with the ensemble's spread (n_models >= 2)
 ) -> Intervals:
-    """Calibrate split conformal intervals, one half-width a property, on labels that no weight was fitted to.
+    """Calibrate split conformal intervals, one half-width a property, on labels that no network was trained on.
 
-    The validation rows chose when training stopped, so errors on them are a little too small and coverage a little too low;
-    `rows=` calibrates on others. With fewer labels than ceil(level / (1 - level)) the half-width is infinite.
+    The validation rows chose when training stopped and, in F-MT, penalties and shares of the mixture: errors on them are too small and
+    coverage too low, the more so the fewer there are; `rows=` calibrates on others. With fewer labels than ceil(level / (1 - level)) the half-width is infinite.
 
     Raises
     ------

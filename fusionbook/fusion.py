@@ -83,6 +83,7 @@ from .training import pack_network
 from .training import predict_rows
 from .training import read_model
 from .training import report_about
+from .training import seeded
 from .training import target_scale
 from .training import unpack_network
 from .training import write_model
@@ -101,8 +102,9 @@ def check_unseen(
     table: MoleculeTable,
     rows: np.ndarray,  # test rows
     model: str,  # the model's name, for the message
+    part: str = "test",  # what the rows are for
 ) -> None:
-    """Refuse test molecules that a model has seen in training or validation.
+    """Refuse molecules to judge a model by that it has seen itself.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def check_unseen(
     leaked = rows[np.isin(molecule_keys([table.canonical[i] for i in rows]), seen)]
     if len(leaked):
         raise InputError(
-            f"{model} has seen {len(leaked)} of the {len(rows)} test molecules in its own fit; first: row {leaked[0]} "
+            f"{model} has seen {len(leaked)} of the {len(rows)} {part} molecules in its own fit; first: row {leaked[0]} "
             f"{table.smiles[leaked[0]]!r}. Use one split for all models and stages."
         )
 
@@ -121,7 +123,8 @@ def check_unseen(
 class PropertyModel(BaseEstimator):
     """What all models share: aligned predictions in original units, embeddings, and saving.
 
-    After `fit`: `tasks_` (names and units), `seen_` (checksums of training and validation molecules).
+    After `fit`: `tasks_` (names and units), `seen_` (checksums of training and validation molecules); encoder models also have
+    `trained_` (those of training molecules).
     """
 
     def predict(
@@ -188,7 +191,10 @@ def _check_fit(table, split):
 
 def _seen_in(table, split):
     """Checksums of the molecules that a fit on this split sees."""
-    rows = np.concatenate([split.train, split.valid])
+    return _keys_of(table, np.concatenate([split.train, split.valid]))
+
+
+def _keys_of(table, rows):
     return np.unique(molecule_keys([table.canonical[i] for i in rows]))
 
 # %% ../nbs/08_fusion.ipynb #0a616c70
@@ -267,7 +273,7 @@ class EncoderModel(PropertyModel):
     def _describe(self):
         packed = [pack_network(one, f"{m}.{i}.") for m, row in enumerate(self.networks_) for i, one in enumerate(row)]
         tensors = {name: tensor for _, part in packed for name, tensor in part.items()}
-        tensors["seen"] = torch.from_numpy(self.seen_)
+        tensors |= {"seen": torch.from_numpy(self.seen_), "trained": torch.from_numpy(self.trained_)}
         networks = [description for description, _ in packed]
         options = _plain_options(self)
         tasks = [[task.name, task.unit] for task in self.tasks_]
@@ -276,6 +282,7 @@ class EncoderModel(PropertyModel):
     def _restore(self, description, tensors, encoder):
         self.tasks_ = tuple(Task(name, unit) for name, unit in description["tasks"])
         self.seen_ = tensors["seen"].numpy()
+        self.trained_ = tensors["trained"].numpy() if "trained" in tensors else _keys_of(None, [])
         networks = [unpack_network(one, tensors, encoder) for one in description["networks"]]
         width = description["width"]
         self.networks_ = [networks[i : i + width] for i in range(0, len(networks), width)]
@@ -370,7 +377,7 @@ def _fit_networks(model, table, split, groups, description, report):
             jobs.append(dict(common, Y=table.Y[:, columns], tasks=names, seed=next(seeds)))
     trained = fit_many(jobs, model.n_jobs, description, model.progress, report)
     model.tasks_ = table.tasks
-    model.seen_ = _seen_in(table, split)
+    model.seen_, model.trained_ = _seen_in(table, split), _keys_of(table, split.train)
     model.networks_ = [trained[i : i + len(groups)] for i in range(0, len(trained), len(groups))]
     return model
 
@@ -431,7 +438,7 @@ def fit_features(
     blocks: EmbeddingBlocks,  # training rows
     scaling: str = "block",  # "column", "block" or "none"
     reduce: str | None = None,  # None, "pca" or "cur"
-    n_components: int | float | None = None,  # None: 99.9 % of the variance for PCA, 300 columns for CUR
+    n_components: int | float | None = None,  # None: 99.9 % of the variance of each group for PCA, 300 columns for CUR
     seed: int = 0,  # for CUR's random choice
     apart: Sequence[str] = (),  # blocks that form a group of their own
 ) -> FusedFeatures:
@@ -623,8 +630,7 @@ def fit_network_head(
 def _fit_one_head(inputs, targets, train, valid, config, seed, report):
     """Train one network: the states that were best for a task, and which of them each task takes."""
     width, t = inputs.Z.shape[1], targets.shape[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         head = _new_head(width, t, config)
         states, number, history = fit_module(head, inputs, targets, train, valid, config, seed, report)
     used = np.unique(number[:t])
@@ -660,7 +666,7 @@ class KernelHead(nn.Module):
         self,
         landmarks: torch.Tensor,  # (m, width)
         group_of: torch.Tensor,  # (width,) group of each column
-        rates: torch.Tensor,  # (k, g) 1 / squared length of each kernel in each group
+        rates: torch.Tensor,  # (k, g) what squared distances in each group are multiplied by, for each kernel
         weights: torch.Tensor,  # (k, m, t) coefficients
         bias: torch.Tensor,  # (t,)
     ):
@@ -987,7 +993,7 @@ class UntrainedEncoders(EncoderModel):
         n = table.t if self.n_encoders is None else self.n_encoders
         check_number("n_encoders", n, 1, integer=True)
         self.tasks_ = table.tasks
-        self.seen_ = _seen_in(table, split)
+        self.seen_, self.trained_ = _seen_in(table, split), _keys_of(table, [])
         seeds = spawn_seeds(self.seed, self.n_models * n)
         self.networks_ = [[_untrained(self, i, seeds[m * n + i]) for i in range(n)] for m in range(self.n_models)]
         return self
@@ -1025,14 +1031,14 @@ def out_of_fold_blocks(
     table: MoleculeTable,
     split: Split,
     folds: int,  # 2 or more
-    member: int = 0,
+    member: int = 0,  # ensemble member whose embeddings they are
     layer: str = "readout",
     report: Report | None = None,  # told of every step; what it raises stops the training
 ) -> dict[str, np.ndarray]:  # blocks whose own training rows were embedded by encoders that had not seen them
     """Replace each encoder's own training rows by embeddings from encoders that left them out."""
     check_number("folds", folds, 2, integer=True)
     store = pack_graphs(table.smiles)
-    rng = np.random.default_rng(spawn_seeds(encoders.seed, 2)[1])
+    rng = np.random.default_rng(spawn_seeds(encoders.seed, member + 2)[-1])
     jobs, left_out = [], []
     for j, task in enumerate(table.tasks):
         own = split.train[table.mask[split.train, j]]
@@ -1046,7 +1052,7 @@ def out_of_fold_blocks(
     trained = fit_many(jobs, encoders.n_jobs, "out-of-fold encoders", encoders.progress, report)
     out = {name: Z.copy() for name, Z in blocks.items()}
     for (name, own, fold), one in zip(left_out, trained):
-        neither = np.setdiff1d(np.arange(len(store)), own)
+        neither = np.setdiff1d(np.concatenate([split.train, split.valid]), own)
         Z = one.embed(store, layer)
         out[name][fold] = _map_onto(Z, blocks[name], neither if len(neither) >= 50 else np.setdiff1d(own, fold))[fold]
     return out
@@ -1286,11 +1292,9 @@ class FusedModel(FusedParts):
         Raises
         ------
         InputError
-            If the model knows the task already, or an encoder has seen a test molecule.
+            If the model knows the task already, has `out_of_fold`, or an encoder has seen a test molecule or trained on a validation one.
         """
-        _check_fitted(self)
-        if new_task in [task.name for task in self.tasks_]:
-            raise InputError(f"the model already predicts {new_task!r}; fit a new model to replace it.")
+        _check_extends(self, new_task)
         table = table.only([new_task])
         old = self.encoders_[0]
         config = _config(old) if isinstance(old, SingleTask) else None
@@ -1304,10 +1308,21 @@ class FusedModel(FusedParts):
         return extended
 
 # %% ../nbs/08_fusion.ipynb #15b27567
+def _check_extends(model, new_task):
+    """Refuse a property that the model knows, and a model whose encoders would have to be trained once more."""
+    _check_fitted(model)
+    if new_task in [task.name for task in model.tasks_]:
+        raise InputError(f"the model already predicts {new_task!r}; fit a new model to replace it.")
+    if model.out_of_fold:
+        raise InputError("a model with `out_of_fold` cannot be extended: its old encoders are not retrained; fit a new one.")
+
+
 def _all_seen(seen, table, split, encoders):
-    """Refuse encoders that have seen test molecules; add what the others have seen."""
+    """Refuse encoders that have seen test molecules or trained on validation molecules; add what the others have seen."""
     for one in encoders:
-        check_unseen(one.seen_, table, split.test, f"an encoder model ({type(one).__name__})")
+        name = f"an encoder model ({type(one).__name__})"
+        check_unseen(one.seen_, table, split.test, name)
+        check_unseen(one.trained_, table, split.valid, name, "validation")
         seen = np.union1d(seen, one.seen_)
     return seen
 
@@ -1386,7 +1401,7 @@ def _fit_heads(model, table, split, encoders, report):
             first = encoders[0]
             if not isinstance(first, SingleTask) or first.networks_[0][0].tasks[0] not in [x.name for x in table.tasks]:
                 raise InputError("`out_of_fold` needs a SingleTask as the first of `encoders`, fitted on this table.")
-            clean = out_of_fold_blocks(first, blocks.blocks, table, split, model.out_of_fold, layer=model.layer, report=report)
+            clean = out_of_fold_blocks(first, blocks.blocks, table, split, model.out_of_fold, member, model.layer, report)
             training_blocks = EmbeddingBlocks(clean, table.smiles)
         seed = spawn_seeds(model.seed, member + 1)[member]
         options = model.get_params(deep=False)

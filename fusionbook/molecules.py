@@ -803,9 +803,11 @@ def check_table(table: object) -> None:
 
 def check_split(table: object, split: object) -> None:
     """Refuse what is not a `MoleculeTable`, what is not a `Split`, and a split of another table."""
-    check_table(table)
-    if not isinstance(split, Split):
-        raise InputError(f"wanted a Split of the table; got {type(split).__name__}. split_molecules(table, ...) makes one.")
+    if not isinstance(table, MoleculeTable) or not isinstance(split, Split):
+        raise InputError(
+            "wanted a MoleculeTable and a Split of it, which read_molecules(...) and split_molecules(table, ...) make; "
+            f"got {type(table).__name__} and {type(split).__name__}."
+        )
     _check_fits(split, table.n)
 
 

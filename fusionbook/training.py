@@ -6,7 +6,7 @@
 __all__ = ['PRECISIONS', 'Report', 'ATOMS_AT_A_TIME', 'ROWS_AT_A_TIME', 'FORMAT', 'FORMAT_VERSION', 'masked_loss',
            'label_weights', 'choose_device', 'TrainConfig', 'count_steps', 'learning_rate', 'History', 'Progress',
            'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'overall_loss', 'has_bfloat16',
-           'faster_precision', 'fit_module', 'TrainedNetwork', 'embed_many', 'build_network', 'target_scale',
+           'faster_precision', 'fit_module', 'TrainedNetwork', 'embed_many', 'seeded', 'build_network', 'target_scale',
            'fit_network', 'check_validation', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network',
            'unpack_network']
 
@@ -160,7 +160,7 @@ class TrainConfig:
     epochs: int = 100  # passes over the training rows, within the two limits below
     min_steps: int = 1000  # optimiser steps at least
     max_steps: int = 20_000  # optimiser steps at most; outranks the others
-    evaluations: int = 50  # validation rounds, evenly spaced
+    evaluations: int = 50  # validation rounds, about evenly spaced; where steps are few, up to twice as many
     patience: int = 15  # rounds without improvement of any task before stopping
     precision: str = "float32"  # of the matrix products in training; or "bfloat16", or "auto": the faster one
     device: str = "auto"  # a torch device such as "cpu" or "cuda:1"; "auto": a GPU if there is one
@@ -606,6 +606,16 @@ def embed_many(
     Z = _apply(together, store, networks[0].config.device)
     return np.split(Z, np.cumsum(together.widths)[:-1], axis=1)
 
+# %% ../nbs/05_training.ipynb #3952489b
+@contextmanager
+def seeded(
+    seed: int,
+):
+    """Draw torch's random numbers from a seed inside a `with`; afterwards the generators of all devices are as they were."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+        torch.manual_seed(seed)
+        yield
+
 # %% ../nbs/05_training.ipynb #3952489a
 def build_network(
     t: int,  # outputs
@@ -615,8 +625,7 @@ def build_network(
     encoder: Callable[[], nn.Module] | None = None,  # makes another encoder in the D-MPNN's place
 ) -> Network:
     """Build an encoder and its head with seeded initial weights; the global random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         if encoder is None:
             d_v, d_e = store.V_types.shape[1], store.E_types.shape[1]
             body = DMPNN(config.d_h, config.depth, config.dropout, config.readout, d_v=d_v, d_e=d_e)
@@ -669,9 +678,8 @@ def fit_network(
         If shapes disagree, a task has nothing to learn from, or the training diverges.
     """
     train, valid, targets, mean, std = _standardised(store, Y, tasks, train, valid)
-    with torch.random.fork_rng(devices=[]):
-        network = build_network(len(tasks), config, store, seed, encoder)
-        torch.manual_seed(seed)
+    network = build_network(len(tasks), config, store, seed, encoder)
+    with seeded(seed):
         report = report_about(report, tasks, "network")
         states, number, history = fit_module(network, store, targets, train, valid, config, seed, report)
     return TrainedNetwork(network, states, number, tuple(tasks), mean, std, config, history)

@@ -1844,13 +1844,13 @@ def n_members(model: PropertyModel) -> int:
 
 
 def untrained_blocks(study: Study, model: str) -> EmbeddingBlocks | None:
-    """Two encoders that were never trained, as wide as the model's own; None without a split that allows it."""
+    """Three encoders that were never trained, as wide as the model's own; None without a split that allows it."""
     def compute():
         own = study.model_called(model)
         own = own.encoders_[0] if isinstance(own, FusedParts) else own
         config = own.config if own.config is not None else own.default_config
         try:
-            return UntrainedEncoders(2, config, seed=1).fit(study.table, study._need_split()).embed(study.table)
+            return UntrainedEncoders(3, config, seed=1).fit(study.table, study._need_split()).embed(study.table)
         except InputError:
             return None
 

@@ -1040,3 +1040,48 @@ def test_an_unknown_model_is_refused():
     table = read_molecules(chains())
     with pytest.raises(InputError, match="models"):
         app.run_comparison(table, fusionbook.split_molecules(table), models=["GP"])
+
+
+def test_a_property_without_test_labels_costs_no_study(tmp_path, run):
+    """Errors, model and report are written, and nothing is said about what cannot be known."""
+    frame = chains().assign(rare=np.nan, part="train")
+    frame.loc[frame.index % 5 == 3, "part"] = "valid"
+    frame.loc[frame.index % 5 == 4, "part"] = "test"
+    known = frame.index[frame["part"] != "test"]
+    frame.loc[known, "rare"] = np.sin(known.to_numpy())
+    frame.to_csv(tmp_path / "rare.csv", index=False)
+    arguments = [
+        "compare",
+        tmp_path / "rare.csv",
+        "--split-column",
+        "part",
+        "--models",
+        "mean",
+        "ST",
+        "MT",
+        "F-MT",
+        *FAST,
+    ]
+    for tasks in (["logP", "rare"], ["rare"]):
+        code, printed, _ = run(
+            *arguments, "--tasks", *tasks, "--out", tmp_path / "r.html", "--save-model", tmp_path / "m"
+        )
+        assert code == 0 and (tmp_path / "r.html").exists() and (tmp_path / "m" / "config.json").exists()
+        errors = pd.read_csv(tmp_path / "r_errors.csv").set_index("task")
+        assert errors.loc["rare", "MAE"].isna().all() and (errors.loc["rare", "n_test"] == 0).all()
+        assert "nan" not in printed.split("Mean absolute error")[1].replace("- nan", "")
+    assert "No property has a test label" in printed
+
+
+def test_a_new_model_does_not_keep_the_errors_of_the_old_one(files, tmp_path, run):
+    out = tmp_path / "model"
+    common = ["train", files / "data.csv", "--tasks", "logP", "--out", out, *FAST]
+    assert run(*common, "--model", "single")[0] == 0 and (out / "test_errors.csv").exists()
+    code, printed, _ = run(*common, "--model", "multi", "--fractions", "0.8", "0.2", "0")
+    assert code == 0 and "is replaced" in printed and not (out / "test_errors.csv").exists()
+
+
+@pytest.mark.parametrize("port", ["0", "99999999"])
+def test_a_port_is_within_range(files, run, port):
+    code, _, told = run("app", files / "data.csv", "--port", port)
+    assert code == 2 and "port" in told

@@ -580,3 +580,22 @@ def test_greedy_and_deim_choose_better_than_chance_on_blocks_that_share_hidden_q
     assert (error["greedy"] < error["leverage"]).all() and (error["greedy"] < 0.98 * error["random"]).all()
     assert (error["deim"] < 0.98 * error["random"]).all()
     assert (error.min(axis=1) >= frame.groupby("n_columns")["optimal_error"].first() - 1e-9).all()
+
+
+def test_nothing_needs_explaining_when_all_that_is_left_may_stay_unexplained():
+    """Two independent blocks of norm 1 at k = 1: three quarters of the variance or more may stay, and a lone block has half."""
+    rng = np.random.default_rng(0)
+    Z = np.linalg.qr(rng.normal(size=(60, 9)) - 0)[0]
+    Z = np.linalg.qr(Z - Z.mean(axis=0))[0] * 0.9 ** np.arange(9)
+    found = block_leverage({"a": Z[:, [0, 2, 4, 6, 8]], "b": Z[:, [1, 3, 5, 7]]}, k=1, n_boot=0)
+    assert found.explained < 0.5
+    assert_array(found.own, [1, 1])
+
+
+@pytest.mark.parametrize("sizes", [(None, None), (60, 200), (200, 60)])
+def test_large_greedy_decompositions_take_the_columns_of_select_columns(sizes):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(1300, 1000)) * (np.arange(1, 1001) ** -0.5)
+    made = cur(X, 40, n_columns=sizes[0], n_rows=sizes[1], how="greedy")
+    assert_array(made.columns, select_columns(X, 40, sizes[0] or 160, "greedy"))
+    assert_array(made.rows, select_columns(X.T, 40, sizes[1] or 160, "greedy"))

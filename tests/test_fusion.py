@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from fusionbook.core import InputError, ModelFileError, RowsWarning, TrainingWarning, assert_array
 from fusionbook.embeddings import EmbeddingBlocks, fit_block_scaler
+from fusionbook.explain import fit_intervals
 from fusionbook.fusion import (
     FusedMultiTask,
     MeanPredictor,
@@ -19,12 +20,13 @@ from fusionbook.fusion import (
     SingleTask,
     UntrainedEncoders,
     compare,
-    fit_features,
+    fit_fused_head,
     load_model,
+    out_of_fold_blocks,
     ridge_path,
 )
 from fusionbook.graphs import pack_graphs
-from fusionbook.molecules import MoleculeTable, Split, split_molecules
+from fusionbook.molecules import MoleculeTable, Split, Task, split_molecules
 
 pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
 
@@ -156,13 +158,21 @@ def test_extension_keeps_old_predictions_to_the_last_digit(single, small_config,
 
 
 def test_features_are_learned_from_training_rows_only():
+    """Other embeddings of the validation and test molecules leave scaler, components and head's training rows as they were."""
     rng = np.random.default_rng(0)
-    blocks = EmbeddingBlocks({"a": rng.normal(size=(40, 6)), "b": rng.normal(size=(40, 4))}, ["C"] * 40)
-    first = fit_features(blocks.take(range(20)), reduce="pca", n_components=3)
-    changed = EmbeddingBlocks({"a": blocks["a"].copy(), "b": blocks["b"].copy()}, ["C"] * 40)
-    changed["a"][20:] += 100
-    second = fit_features(changed.take(range(20)), reduce="pca", n_components=3)
-    assert_array(first.transform(blocks.take(range(20))), second.transform(blocks.take(range(20))))
+    table = MoleculeTable(["C" * (i + 1) for i in range(40)], rng.normal(size=(40, 1)), (Task("y"),))
+    split = Split(range(20), range(20, 30), range(30, 40))
+    options = dict(scaling="block", reduce="pca", n_components=3, head="ridge")
+    blocks = {"a": rng.normal(size=(40, 6)), "b": rng.normal(size=(40, 4))}
+    first = fit_fused_head(EmbeddingBlocks(blocks, table.smiles), table, split, options, 0).features
+    blocks["a"][20:] += 100 * rng.normal(size=(20, 6))
+    changed = EmbeddingBlocks(blocks, table.smiles)
+    second = fit_fused_head(changed, table, split, options, 0).features
+    assert_array(second.scaler.scale, first.scaler.scale)
+    assert_array(second.reducer.components, first.reducer.components)
+    others = Split(range(10, 30), range(10), range(30, 40))
+    other = fit_fused_head(changed, table, others, options, 0).features
+    assert np.abs(other.scaler.scale - first.scaler.scale).max() > 1  # which rows train does matter
 
 
 def test_ridge_minimises_its_objective():
@@ -202,6 +212,96 @@ def test_leaks_are_refused(single, table):
         FusedMultiTask(single).fit(table, other)
     with pytest.raises(InputError, match="model 'ST' has seen"):
         compare({"ST": single}, table, other)
+
+
+def test_encoders_are_not_weighed_on_molecules_they_trained_on(single, table, split, tmp_path):
+    """The same test rows, but validation rows that the encoders trained on; a saved encoder still knows."""
+    known = np.concatenate([split.train, split.valid])
+    others = Split(known[len(split.valid) :], known[: len(split.valid)], split.test)
+    single.save(tmp_path / "ST")
+    for encoders in (single, load_model(tmp_path / "ST")):
+        with pytest.raises(
+            InputError, match=f"of the {len(split.valid)} validation molecules in its own fit"
+        ):
+            FusedMultiTask(encoders).fit(table, others)
+
+
+def test_out_of_fold_embeddings_are_those_of_encoders_that_left_the_rows_out(small_config, table, split):
+    """Each training row's embedding is what an encoder trained without it gives, up to a linear map; test rows take no part."""
+    one = table.only(["tpsa"])
+    single = SingleTask(small_config).fit(one, split)
+    full = single.embed(one).blocks
+    clean = out_of_fold_blocks(single, full, one, split, 3)["tpsa"]
+    own = split.train[one.mask[split.train, 0]]
+    rest = np.setdiff1d(np.arange(one.n), own)
+    assert_array(clean[rest], full["tpsa"][rest])
+    assert np.abs(clean[own] - full["tpsa"][own]).max(axis=1).min() > 0
+    smiles = list(one.smiles)
+    for row, text in zip(split.test, ("CCO", "CN", "C#N", "CS")):
+        smiles[row] = text
+    moved = MoleculeTable(smiles, one.Y, one.tasks)
+    again = out_of_fold_blocks(single, full, moved, split, 3)["tpsa"][own]
+    assert_array(again, clean[own], atol=0.01 * np.abs(clean).max())  # the order of sums may change
+    y = one.Y[own, 0]
+    changed = one.Y.copy()
+    changed[own[0], 0] = y.max() + 3 * np.ptp(y)
+    other = out_of_fold_blocks(single, full, MoleculeTable(one.smiles, changed, one.tasks), split, 3)["tpsa"]
+    same = np.abs(other - clean)[own].max(axis=1) == 0
+    assert (
+        same[0] and not same.all() and same.sum() <= np.ceil(len(own) / 3)
+    )  # only its own fold had left that label out
+
+
+def test_a_model_with_out_of_fold_embeddings_is_not_extended(single, table, split):
+    model = FusedMultiTask(single, out_of_fold=2)
+    model.tasks_ = table.tasks[:1]
+    with pytest.raises(InputError, match="cannot be extended"):
+        model.extend("logP", table, split)
+
+
+def test_added_columns_never_take_a_property_s_name(small_config, table, split):
+    tasks = (Task("a"), Task("a spread"), Task("a low"))
+    model = SingleTask(small_config, n_models=2).fit(MoleculeTable(table.smiles, table.Y, tasks), split)
+    assert list(model.predict(["CCO"])) == ["a", "a spread", "a low"]
+    with pytest.raises(InputError, match="'a spread' is added"):
+        model.predict(["CCO"], spread=True)
+    with pytest.raises(InputError, match="'a low' is added"):
+        fit_intervals(model, MoleculeTable(table.smiles, table.Y, tasks), split)
+
+
+def test_a_loaded_fused_model_is_cloned_with_its_encoders(single, fused, table, split, tmp_path):
+    loaded = load_model(fused.save(tmp_path / "F"))
+    assert clone(loaded).encoders[0].config == single.config and clone(loaded).encoders[0].n_models == 2
+    default = FusedMultiTask(head="ridge")
+    default.tasks_, default.encoders_, default.heads_, default.seen_ = (
+        fused.tasks_,
+        fused.encoders_,
+        fused.heads_,
+        fused.seen_,
+    )
+    assert load_model(default.save(tmp_path / "D")).encoders is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda table, split: SingleTask({"epochs": 2}).fit(table, split), "`config` must be a TrainConfig"),
+        (lambda table, split: FusedMultiTask([]).fit(table, split), "`encoders` is empty"),
+        (lambda table, split: compare([MeanPredictor()], table, split), "must map names to models"),
+        (lambda table, split: compare({"m": 3}, table, split), "must map names to models"),
+        (lambda table, split: MeanPredictor().fit(table.select(range(5)), split), "belongs to another table"),
+        (lambda table, split: load_model(__file__), "is not a model folder"),
+    ],
+)
+def test_wrong_arguments_are_named(table, split, wrong, said):
+    with pytest.raises((InputError, ModelFileError), match=said):
+        wrong(table, split)
+
+
+def test_a_model_is_not_saved_over_a_file(single, tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="is a file"):
+        single.save(tmp_path / "file")
 
 
 def test_a_molecule_written_differently_is_still_a_leak(single, table, split):

@@ -1,6 +1,7 @@
 """Reading, thinning out and splitting tables of molecules: bad input, laws, hand-counted cases."""
 
 import gzip
+import re
 import warnings
 
 import numpy as np
@@ -16,6 +17,7 @@ from fusionbook.molecules import (
     Task,
     as_table,
     canonical_smiles,
+    check_split,
     check_tasks,
     murcko_scaffold,
     parse_smiles,
@@ -783,3 +785,62 @@ def test_split_summary_counts_labels():
         "t0": {"train": 2, "valid": 0, "test": 1},
         "t1": {"train": 1, "valid": 1, "test": 0},
     }
+
+
+@pytest.mark.parametrize("cell", ["0,5", "<5", "10 %", "1,234.5", "~3", "0.5 ± 0.1"])
+def test_columns_meant_as_numbers_are_not_left_out_silently(cell):
+    frame = pd.DataFrame(
+        {"smiles": ["CCO", "CCC", "CC"], "logP": [cell] * 3, "bp (K)": [351, 231, 184], "name": "abc"}
+    )
+    with pytest.warns(
+        RowsWarning, match=f"column 'logP' is not read as a task.*row 0: {re.escape(repr(cell))}"
+    ):
+        table = read_molecules(frame)
+    assert table.task_names == ["bp"] and "logP" in table.extra
+    with pytest.raises(InputError, match="column 'logP'"):
+        read_molecules(frame, on_error="raise")
+
+
+def test_a_decimal_comma_is_named():
+    frame = pd.DataFrame({"smiles": ["CCO"], "logP": ["0,5"]})
+    with pytest.raises(InputError, match="is the comma a decimal point"):
+        read_molecules(frame, tasks=["logP"])
+
+
+def test_text_columns_are_left_out_without_a_word(recwarn):
+    frame = pd.DataFrame(
+        {"smiles": ["CCO", "CC"], "y": [1, 2], "name": ["2-propanol", "50-00-0"], "id": ["x1", "x7"]}
+    )
+    assert read_molecules(frame).task_names == ["y"] and not recwarn
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"SMILES;logP;bp\nCCO;0,5;351,4\n", "separated by ';', not by commas"),
+        (b"smiles;logP\nCCO;1\n", "separated by ';', not by commas"),
+        (b"smiles\tlogP\nCCO\t1\n", "separated by '.t', not by commas"),
+        (b"\n\nsmiles,a\nCCO,1\n", "starts with a blank line"),
+        (b"", "is empty"),
+        ("smiles,Tm (°C)\nCCO,1\n".encode("latin-1"), "not UTF-8"),
+        ("smiles,a\nCCO,1\n".encode("utf-16"), "not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_spreadsheet_exports_are_told_how_to_be_mended(tmp_path, content, said, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    with pytest.raises(InputError, match=said):
+        read_molecules(path)
+
+
+def test_splits_and_tables_are_told_apart():
+    table = read_molecules(pd.DataFrame({"smiles": ["C" * (i + 1) for i in range(30)], "y": range(30)}))
+    split = split_molecules(table)
+    for wrong in (lambda: split_molecules("t.csv"), lambda: sparsify(pd.DataFrame(), 0.5, seed=0)):
+        with pytest.raises(InputError, match="wanted a MoleculeTable"):
+            wrong()
+    with pytest.raises(InputError, match="belongs to another table"):
+        check_split(table.select(range(5)), split)
+    with pytest.raises(InputError, match="MoleculeTable and NoneType"):
+        check_split(table, None)

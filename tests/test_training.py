@@ -16,7 +16,7 @@ import torch
 from torch_geometric.nn import AttentiveFP
 
 from fusionbook import training
-from fusionbook.core import InputError, ModelFileError, TrainingWarning
+from fusionbook.core import InputError, ModelFileError, TrainingWarning, assert_array
 from fusionbook.dmpnn import DMPNN, PyGEncoder
 from fusionbook.fusion import SingleTask, load_model
 from fusionbook.graphs import pack_graphs
@@ -601,3 +601,23 @@ def test_one_task_embeds_with_its_own_best_state():
     for round_number, loss in enumerate([30.0, 12.0, 17.0], start=1):
         keeper.update(10 * round_number, round_number, np.array([loss]), module)
     assert keeper.step.tolist() == [20, 20]
+
+
+class AtomRows(torch.nn.Module):
+    def forward(self, x, edge_index, edge_attr, batch):
+        return x
+
+
+class MoleculeRows(torch.nn.Module):
+    def forward(self, x, edge_index, edge_attr, batch):
+        return torch.zeros(int(batch.max()) + 1, x.shape[1]).index_add(0, batch, x)
+
+
+@pytest.mark.parametrize("rows", [AtomRows, MoleculeRows])
+def test_a_wrapped_model_gives_a_lone_atom_the_same_in_any_batch(rows):
+    """Where every molecule has one atom, rows an atom and rows a molecule are equally many."""
+    encoder = PyGEncoder(rows(), "norm")
+    store = pack_graphs(("C", "O", "CC"))
+    alone, beside = (encoder(store.batch(list(some)))[0].detach().numpy() for some in ((0, 1), (0, 2)))
+    assert_array(alone, beside)
+    assert encoder.training
