@@ -9,16 +9,16 @@ __all__ = ['CLEAR', 'COLOURS', 'MAX_POINTS', 'WAYS', 'HIGHEST', 'MAP_SCALE', 'CA
            'MoleculeResults', 'kernel_loop', 'Study', 'run_later', 'wait_for', 'style_sheet', 'picture', 'number_text',
            'table_html', 'message_html', 'page_html', 'error_text', 'free_path', 'static_text', 'PlotlyScript',
            'Canvas', 'plotly_script', 'Fitter', 'forget_outline', 'drop_outline', 'send_selected', 'new_canvas',
-           'drawing', 'store_state', 'send_again', 'clear_canvas', 'fresh_canvas', 'changes', 'replace_layout',
-           'show_figure', 'still_figure', 'View', 'WorkingView', 'StandingView', 'LassoView', 'Colouring', 'colouring',
-           'find_molecules', 'highest_rows', 'map_parts', 'map_ready', 'molecule_html', 'empty_html', 'map_points',
-           'map_marker', 'shown_rows', 'drawn_rows', 'sample_words', 'MapCanvas', 'MapEvents', 'MapLabels',
-           'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'save_buttons', 'refill', 'MapControls',
-           'MapFollowing', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap', 'EmbeddingExplorer',
-           'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls', 'LeverageCards',
-           'LeverageExplorer', 'learned_names', 'n_members', 'untrained_blocks', 'connected', 'connection_figure',
-           'closest_words', 'stacked', 'transferred', 'pair_quality', 'prepared', 'prepare_pairs', 'pair_figure',
-           'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents', 'PairEvents',
+           'drawing', 'store_state', 'send_again', 'clear_canvas', 'fresh_canvas', 'changes', 'without_nan',
+           'replace_layout', 'show_figure', 'still_figure', 'View', 'WorkingView', 'StandingView', 'LassoView',
+           'Colouring', 'colouring', 'find_molecules', 'highest_rows', 'map_parts', 'map_ready', 'molecule_html',
+           'empty_html', 'map_points', 'map_marker', 'shown_rows', 'drawn_rows', 'sample_words', 'MapCanvas',
+           'MapEvents', 'MapLabels', 'MapDrawing', 'MarkedMap', 'menu', 'button', 'text_box', 'line', 'save_buttons',
+           'refill', 'MapControls', 'MapFollowing', 'landed_html', 'MapActions', 'PastingMap', 'SavingMap', 'EmptyMap',
+           'EmbeddingExplorer', 'join_figures', 'card_html', 'make_card', 'leverage_figure', 'LeverageControls',
+           'LeverageCards', 'LeverageExplorer', 'learned_names', 'n_members', 'untrained_blocks', 'connected',
+           'connection_figure', 'closest_words', 'stacked', 'transferred', 'pair_quality', 'prepared', 'prepare_pairs',
+           'pair_figure', 'pair_html', 'ConnectionControls', 'ConnectionDrawing', 'ConnectionEvents', 'PairEvents',
            'ConnectionExplorer', 'Inspected', 'domain_of', 'predictions_of', 'inspect_molecule', 'inspected_html',
            'shown_contributions', 'contribution_figure', 'InspectorControls', 'InspectorActions', 'MoleculeInspector',
            'sparkline', 'task_html', 'preset_names', 'pick_figure', 'pick_problems', 'PickerControls', 'PickerActions',
@@ -788,6 +788,19 @@ def _same(a, b):
         return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b))
     return type(a) is type(b) and a == b
 
+# %% ../nbs/12_widgets.ipynb #c0ffee12
+def without_nan(
+    value: object,  # part of a figure: dicts, lists, arrays, single values
+) -> object:
+    """Write None for numbers that are not finite wherever they travel as JSON, which knows none: outside arrays of one dimension."""
+    if isinstance(value, dict):
+        return {name: without_nan(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(one) for one in value]
+    if isinstance(value, np.ndarray) and value.ndim > 1 and value.dtype.kind == "f" and not np.isfinite(value).all():
+        return np.where(np.isfinite(value), value, None)
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
 # %% ../nbs/12_widgets.ipynb #349f1472
 def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
     """Give a canvas a new layout; what the old one had and the new one has not is taken away on the page too."""
@@ -799,18 +812,19 @@ def replace_layout(canvas: go.FigureWidget, layout: dict) -> None:
 
 def show_figure(canvas: go.FigureWidget, fig: go.Figure, height: int | None = None) -> bool:
     """Draw `fig` on `canvas`, reusing traces of the same kind; True if the traces are new and need their callbacks."""
-    layout = fig.layout.to_plotly_json()
+    layout = without_nan(fig.layout.to_plotly_json())
     layout["height"] = height or canvas.layout.height
+    traces = [without_nan(one.to_plotly_json()) for one in fig.data]
     same = [one.type for one in canvas.data] == [one.type for one in fig.data]
     with drawing(canvas):
         outlined = drop_outline(canvas)
         if same:
             with canvas.batch_update():
-                for old, new in zip(canvas.data, fig.data):
-                    old.update(changes(old.to_plotly_json(), new.to_plotly_json()), overwrite=True)
+                for old, new in zip(canvas.data, traces):
+                    old.update(changes(old.to_plotly_json(), new), overwrite=True)
         else:
             canvas.data = ()
-            canvas.add_traces(list(fig.data))
+            canvas.add_traces(traces)
         replace_layout(canvas, layout)
         if outlined:
             send_selected(canvas)

@@ -31,6 +31,7 @@ from fusionbook.widgets import (
     PropertyPicker,
     Study,
     explore,
+    without_nan,
 )
 
 TINY = TrainConfig(d_h=24, head_width=16, min_steps=60, max_steps=60)
@@ -969,3 +970,24 @@ def test_news_of_points_that_are_gone_is_left_aside():
     page_says(0, 0)
     page_says(4, 0)
     assert heard == [[2]]
+
+
+def test_nothing_is_sent_that_json_does_not_know(study):
+    """Only arrays of one dimension travel as bytes; a missing number anywhere else must be null."""
+    view = ConnectionExplorer(study)
+    for shown in ("all connections", "transfer", "all connections"):
+        view.shown.value = shown
+        for part in (view.canvas._data, view.canvas._layout):
+            json.dumps(
+                part,
+                default=lambda one: 0 if np.ndim(one) == 1 else np.asarray(one).tolist(),
+                allow_nan=False,
+            )
+    sent = without_nan(
+        {"z": np.array([[1.0, np.nan]]), "args": ({"x": [np.inf, 2.0]},), "y": np.array([np.nan])}
+    )
+    assert (
+        sent["z"].tolist() == [[1.0, None]]
+        and sent["args"] == [{"x": [None, 2.0]}]
+        and np.isnan(sent["y"][0])
+    )
