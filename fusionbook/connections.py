@@ -317,8 +317,8 @@ def transfer_matrix(
     """
     check_number("min_labels", min_labels, 2, integer=True)
     Y, names, smiles = _read_labels(table_or_Y, names)
-    if not split.train.size:
-        raise InputError("`split` has no training rows: nothing can be fitted.")
+    if not isinstance(split, Split) or not split.train.size:
+        raise InputError("`split` must be a Split with training rows, from split_molecules: nothing can be fitted without.")
     arrays = _blocks_for(blocks, smiles, len(Y))
     if max((part.max() for part in (split.train, split.valid, split.test) if part.size), default=-1) >= len(Y):
         raise InputError(f"`split` names rows beyond the last of {len(Y)} molecules; it belongs to another table.")

@@ -50,7 +50,10 @@ def right_singular(
 
 
 def _matrix(X):
-    X = np.asarray(X, dtype=np.float64)
+    try:
+        X = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"`X` must be a matrix of numbers; {error}.") from None
     if X.ndim != 2 or 0 in X.shape:
         raise InputError(f"`X` must be a matrix with rows and columns; got shape {X.shape}.")
     if not np.isfinite(X).all():

@@ -31,7 +31,6 @@ from rdkit.Chem import Descriptors
 from rdkit.Chem import rdFingerprintGenerator
 from rdkit.Chem import rdMolDescriptors
 from rdkit.Chem.Draw import rdMolDraw2D
-from sklearn.exceptions import NotFittedError
 from torch import nn
 
 # %% ../nbs/10_explain.ipynb #3b9e8fbe
@@ -51,6 +50,7 @@ from .fusion import PropertyModel
 from .fusion import UntrainedEncoders
 from .fusion import added_names
 from .fusion import block_networks
+from .fusion import check_fitted
 from .fusion import check_unseen
 from .fusion import molecule_keys
 from .graphs import GraphStore
@@ -611,12 +611,7 @@ def _check_model(model, verb):
         raise InputError(
             f"{verb} needs a model with encoders (FusedMultiTask, SingleTask or MultiTask); got {type(model).__name__}."
         )
-    _check_is_fitted(model)
-
-
-def _check_is_fitted(model):
-    if not hasattr(model, "tasks_"):
-        raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
+    check_fitted(model)
 
 
 def _listed(molecules):
@@ -1266,7 +1261,7 @@ def _check_predicts(model):
     """Refuse what is no fitted model, and a property named like the bound of another."""
     if not isinstance(model, PropertyModel):
         raise InputError(f"`model` must be a fusionbook model; got {type(model).__name__}.")
-    _check_is_fitted(model)
+    check_fitted(model)
     added_names(model, "low", "high")
 
 

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['MULTITASK_CONFIG', 'REDUCTIONS', 'PENALTIES', 'HEAD_CONFIG', 'LENGTHS', 'LANDMARKS', 'LABELS', 'WEAKER', 'HEADS',
-           'MODELS', 'molecule_keys', 'check_unseen', 'PropertyModel', 'added_names', 'EncoderModel', 'TrainedEncoders',
-           'SingleTask', 'MultiTask', 'FusedFeatures', 'fit_features', 'ridge_path', 'ridge_errors', 'FusedHead',
-           'fit_ridge_head', 'TaskStates', 'fit_network_head', 'squared_distances', 'KernelHead', 'kernel_rates',
-           'kernel_ridge', 'shared_kernel', 'stack_weights', 'OwnHeads', 'OwnPrediction', 'own_predictions',
-           'fit_kernel_head', 'UntrainedEncoders', 'out_of_fold_blocks', 'encoders_to_fuse', 'fused_blocks',
-           'block_networks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask', 'MeanPredictor',
-           'load_model', 'score', 'compare']
+           'MODELS', 'molecule_keys', 'check_unseen', 'PropertyModel', 'check_fitted', 'added_names', 'EncoderModel',
+           'TrainedEncoders', 'SingleTask', 'MultiTask', 'FusedFeatures', 'fit_features', 'ridge_path', 'ridge_errors',
+           'FusedHead', 'fit_ridge_head', 'TaskStates', 'fit_network_head', 'squared_distances', 'KernelHead',
+           'kernel_rates', 'kernel_ridge', 'shared_kernel', 'stack_weights', 'OwnHeads', 'OwnPrediction',
+           'own_predictions', 'fit_kernel_head', 'UntrainedEncoders', 'out_of_fold_blocks', 'encoders_to_fuse',
+           'fused_blocks', 'block_networks', 'fit_fused_head', 'FusedParts', 'FusedModel', 'FusedMultiTask',
+           'MeanPredictor', 'load_model', 'score', 'compare']
 
 # %% ../nbs/08_fusion.ipynb #7bbbd74b
 import copy
@@ -159,11 +159,12 @@ class PropertyModel(BaseEstimator):
         path: str | Path,  # folder
     ) -> Path:  # the folder
         """Write the model to a folder: weights as safetensors, everything else as JSON."""
-        _check_fitted(self)
+        check_fitted(self)
         return write_model(path, type(self).__name__, *self._describe())
 
 # %% ../nbs/08_fusion.ipynb #52ea301b
-def _check_fitted(model):
+def check_fitted(model: "PropertyModel") -> None:
+    """Refuse a model that `fit` has not been called on."""
     if not hasattr(model, "tasks_"):
         raise NotFittedError(f"this {type(model).__name__} is not fitted yet; call fit(table, split) first.")
 
@@ -200,7 +201,7 @@ def _keys_of(table, rows):
 # %% ../nbs/08_fusion.ipynb #0a616c70
 def _read_input(model, molecules, on_error):
     """Read molecules in any form: the k graphs, the input row of each (k,), and the SMILES of all n input rows."""
-    _check_fitted(model)
+    check_fitted(model)
     check_choice("on_error", on_error, ("report", "raise"))
     if isinstance(molecules, (list, tuple, pd.Series, np.ndarray)) and len(molecules):
         return _read_list(molecules, on_error)
@@ -257,7 +258,7 @@ class EncoderModel(PropertyModel):
 
     def parameters(self) -> pd.DataFrame:  # one row, columns total and trainable
         """Count the weights of one ensemble member: total, and trained in the fit."""
-        _check_fitted(self)
+        check_fitted(self)
         total = sum(network.n_parameters for network in self.networks_[0])
         return pd.DataFrame({"total": [total], "trainable": [self._n_trainable(total)]}, index=[type(self).__name__])
 
@@ -450,6 +451,7 @@ def fit_features(
         If a choice is unknown or a size is out of range.
     """
     check_choice("reduce", reduce, REDUCTIONS)
+    _check_size(n_components, reduce)
     Z = blocks.concatenate().astype(np.float64)
     if reduce == "cur":
         scaler = _cur_scaler(Z, blocks.block_of, scaling, n_components, seed)
@@ -462,6 +464,13 @@ def fit_features(
         reducer, group_of = _grouped_pca(X, group_of, 0.999 if n_components is None else n_components)
         X = reducer.transform(X)
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)), group_of)
+
+# %% ../nbs/08_fusion.ipynb #ab6d1028
+def _check_size(size, reduce):
+    """Refuse a number of components that is none: whole, or for PCA a share of the variance."""
+    share = reduce == "pca" and isinstance(size, float)
+    if size is not None:
+        check_number("n_components", size, 1e-12 if share else 1, 1 if share else np.inf, integer=not share)
 
 
 def _grouped_pca(X, group_of, size):
@@ -1247,7 +1256,7 @@ class FusedParts(PropertyModel):
         Columns: "learned", "untrained" and "both" blocks, each also with ", all labels" (of all properties together), and "head of <block>" for the
         encoders' own heads.
         """
-        _check_fitted(self)
+        check_fitted(self)
         return _mixture(self.heads_[member])
 
     def _fit_heads(self, table, split, encoders, report=None):
@@ -1298,7 +1307,7 @@ class FusedModel(FusedParts):
         table = table.only([new_task])
         old = self.encoders_[0]
         config = _config(old) if isinstance(old, SingleTask) else None
-        encoder = SingleTask(config, n_models=len(self.heads_), seed=spawn_seeds(self.seed, 2)[1])
+        encoder = SingleTask(config, n_models=len(self.heads_), seed=spawn_seeds(self.seed, 1 + len(self.heads_[0]))[-1])
         extended = clone(self)
         extended.tasks_ = self.tasks_ + table.tasks
         extended.encoders_ = [*self.encoders_, encoder.fit(table, split)]
@@ -1310,7 +1319,7 @@ class FusedModel(FusedParts):
 # %% ../nbs/08_fusion.ipynb #15b27567
 def _check_extends(model, new_task):
     """Refuse a property that the model knows, and a model whose encoders would have to be trained once more."""
-    _check_fitted(model)
+    check_fitted(model)
     if new_task in [task.name for task in model.tasks_]:
         raise InputError(f"the model already predicts {new_task!r}; fit a new model to replace it.")
     if model.out_of_fold:
@@ -1398,6 +1407,7 @@ def _fit_heads(model, table, split, encoders, report):
         blocks = fused_blocks(encoders, store, table.smiles, model.layer, member)
         training_blocks = None
         if model.out_of_fold:
+            check_number("out_of_fold", model.out_of_fold, 2, integer=True)
             first = encoders[0]
             if not isinstance(first, SingleTask) or first.networks_[0][0].tasks[0] not in [x.name for x in table.tasks]:
                 raise InputError("`out_of_fold` needs a SingleTask as the first of `encoders`, fitted on this table.")
@@ -1432,7 +1442,7 @@ def _mixture(heads):
 
 
 def _count_parameters(model):
-    _check_fitted(model)
+    check_fitted(model)
     rows = [(f"encoders: {type(one).__name__}", one.parameters()["total"].iloc[0], 0) for one in model.encoders_]
     for head in model.heads_[0]:
         n = sum(value.numel() for value in head.module.parameters())

@@ -505,7 +505,7 @@ def _read_pieces(smiles, first=0):
             if records is None:
                 mol, reason = parse_smiles(text)
                 if mol is None:
-                    rejected.append(Rejected(row, text if isinstance(text, str) else "", reason))
+                    rejected.append(Rejected(row, str(text) if isinstance(text, (str, int, float)) and text == text else "", reason))
                     continue
                 pieces += [_piece_by_records(gathered), _piece_by_calls([mol])]
                 gathered = _Gathered()

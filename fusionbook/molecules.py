@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CSV_ERRORS', 'parse_smiles', 'canonical_smiles', 'Task', 'Rejected', 'Note', 'MoleculeTable', 'split_unit',
-           'csv_error', 'separator_hint', 'load_frame', 'read_molecules', 'as_table', 'sparsify', 'Split',
-           'check_table', 'check_split', 'murcko_scaffold', 'check_tasks', 'split_molecules']
+           'csv_error', 'separator_hint', 'load_frame', 'read_molecules', 'as_table', 'check_table', 'sparsify',
+           'Split', 'check_split', 'murcko_scaffold', 'check_tasks', 'split_molecules']
 
 # %% ../nbs/01_molecules.ipynb #51eaf58d
 import gzip
@@ -337,6 +337,8 @@ def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
 
 def _select_tasks(table: MoleculeTable, tasks: str | Sequence[str]) -> MoleculeTable:
     """Build the table of `MoleculeTable.only`."""
+    if not isinstance(tasks, Iterable):
+        raise InputError(f"`tasks` must be names of properties; got {tasks!r}.")
     names = [tasks] if isinstance(tasks, str) else list(tasks)
     for name in names:
         if name not in table.task_names:
@@ -702,6 +704,12 @@ def as_table(
     frame = pd.DataFrame({"smiles": pd.Series(texts, dtype=object)})
     return read_molecules(frame, tasks=[], on_error=on_error)
 
+# %% ../nbs/01_molecules.ipynb #b3800030
+def check_table(table: object) -> None:
+    """Refuse what is not a `MoleculeTable`."""
+    if not isinstance(table, MoleculeTable):
+        raise InputError(f"wanted a MoleculeTable; got {type(table).__name__}. read_molecules(...) makes one.")
+
 # %% ../nbs/01_molecules.ipynb #b3800031
 def _shares(keep: object, table: MoleculeTable) -> list[float]:
     """Spread `keep` over the t tasks and check each share."""
@@ -795,12 +803,6 @@ class Split:
         return pd.DataFrame(counts, index=pd.Index(table.task_names, name="task", dtype=object))
 
 # %% ../nbs/01_molecules.ipynb #66a0d16b
-def check_table(table: object) -> None:
-    """Refuse what is not a `MoleculeTable`."""
-    if not isinstance(table, MoleculeTable):
-        raise InputError(f"wanted a MoleculeTable; got {type(table).__name__}. read_molecules(...) makes one.")
-
-
 def check_split(table: object, split: object) -> None:
     """Refuse what is not a `MoleculeTable`, what is not a `Split`, and a split of another table."""
     if not isinstance(table, MoleculeTable) or not isinstance(split, Split):

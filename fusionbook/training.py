@@ -730,6 +730,8 @@ def choose_jobs(
     work: Sequence[int],  # molecules that each training will visit
 ) -> int:  # processes
     """Choose the number of processes: one a processor for long work, one for work that is over before they start."""
+    if n_jobs == 0:
+        raise InputError("`n_jobs` must be 1 or more processes, -1 for one a processor, or None; got 0.")
     if n_jobs is not None:
         return min(joblib.effective_n_jobs(n_jobs), max(len(work), 1))
     long = len(work) > 1 and (sum(work) > 100_000 or on_cluster())

@@ -498,6 +498,8 @@ class Study(MoleculeResults):
         self._jobs = []
         self.table = table
         self.split = split
+        if not isinstance(models, Mapping | None):
+            raise InputError('`models` must map names to fitted models, as in {"F-MT": model}; ' f"got {type(models).__name__}.")
         self.models = dict(models or {})
 
     def selected_frame(self) -> pd.DataFrame:

@@ -599,3 +599,8 @@ def test_large_greedy_decompositions_take_the_columns_of_select_columns(sizes):
     made = cur(X, 40, n_columns=sizes[0], n_rows=sizes[1], how="greedy")
     assert_array(made.columns, select_columns(X, 40, sizes[0] or 160, "greedy"))
     assert_array(made.rows, select_columns(X.T, 40, sizes[1] or 160, "greedy"))
+
+
+def test_text_is_no_matrix():
+    with pytest.raises(InputError, match="`X` must be a matrix of numbers"):
+        pca([["a", "b"], ["c", "d"]], 1)

@@ -90,7 +90,7 @@ def test_every_form_of_input_gives_the_same_rows(single, tmp_path):
         assert found.smiles == blocks.smiles
         assert_array(found.concatenate(), blocks.concatenate(), rtol=1e-5, atol=1e-7)
     with pytest.raises(
-        InputError, match=r"2 of 3 rows(.|\n)*row 1 'C1CC': not valid(.|\n)*row 2 ''.*no.*text"
+        InputError, match=r"2 of 3 rows(.|\n)*row 1 'C1CC': not valid(.|\n)*row 2 '5'.*no.*text"
     ):
         single.predict(["C", "C1CC", 5], on_error="raise")
     with pytest.raises(InputError, match="No row has a usable molecule"):
@@ -291,11 +291,40 @@ def test_a_loaded_fused_model_is_cloned_with_its_encoders(single, fused, table, 
         (lambda table, split: compare({"m": 3}, table, split), "must map names to models"),
         (lambda table, split: MeanPredictor().fit(table.select(range(5)), split), "belongs to another table"),
         (lambda table, split: load_model(__file__), "is not a model folder"),
+        (lambda table, split: SingleTask(n_jobs=0).fit(table, split), "`n_jobs` must be 1 or more"),
+        (lambda table, split: table.only(0), "`tasks` must be names"),
+        (lambda table, split: MeanPredictor().fit(table, split).predict([5, "CX"]), "row 0 '5'"),
     ],
 )
 def test_wrong_arguments_are_named(table, split, wrong, said):
     with pytest.raises((InputError, ModelFileError), match=said):
         wrong(table, split)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (dict(n_components=0, reduce="cur"), "`n_components` must be a whole number from 1"),
+        (dict(n_components=1.5, reduce="pca"), "`n_components` must be a number from 1e-12 to 1"),
+        (dict(out_of_fold=1), "`out_of_fold` must be a whole number from 2"),
+    ],
+)
+def test_messages_name_the_option_that_was_set(single, table, split, options, said):
+    with pytest.raises(InputError, match=said):
+        FusedMultiTask(single, **options).fit(table, split)
+
+
+def test_properties_added_one_after_the_other_start_from_different_weights(
+    single, fused, table, split, monkeypatch
+):
+    seeds = []
+    monkeypatch.setattr(SingleTask, "fit", lambda self, table, split: seeds.append(self.seed) or single)
+    monkeypatch.setattr(
+        FusedMultiTask, "_fit_heads", lambda self, table, split, encoders: [[head] for head in "ab"]
+    )
+    more = MoleculeTable(table.smiles, table.Y, (Task("x"), Task("y"), Task("z")))
+    fused.extend("x", more, split).extend("y", more, split)
+    assert len(set(seeds)) == 2
 
 
 def test_a_model_is_not_saved_over_a_file(single, tmp_path):
