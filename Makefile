@@ -62,7 +62,7 @@ EVIDENCE = $(BIN)/python benchmarks/evidence.py --results $(RESULTS) --models $(
 
 evidence: $(READY)
 	test -n "$(DATA)" || { echo "make evidence DATA=folder [CHEMPROP=python of its environment]; see benchmarks/README.md"; exit 1; }
-	$(EVIDENCE) bundled
+	$(EVIDENCE) bundled --chemprop-python "$(CHEMPROP)"
 	$(EVIDENCE) bundled --seeds 0 --controls --extend
 	$(EVIDENCE) qm9 --data $(DATA)/qm9_complete.csv.gz --chemprop-python "$(CHEMPROP)"
 	for name in rate2 rate5 rate30 complete; do $(EVIDENCE) $$name --data $(DATA)/qm9_complete.csv.gz || exit 1; done

@@ -3,7 +3,7 @@
 One call does one data set, seed by seed; it stores what it has done and goes on where it was stopped. All of it (FILE: the table's,
 PYTHON: of an environment with Chemprop 2.3.1, where the table has rows of Chemprop):
 
-    python benchmarks/evidence.py bundled
+    python benchmarks/evidence.py bundled --chemprop-python PYTHON
     python benchmarks/evidence.py bundled --seeds 0 --controls --extend
     python benchmarks/evidence.py qm9 --data FILE --chemprop-python PYTHON
     python benchmarks/evidence.py rate2 --data FILE          # and rate5, rate30, complete
@@ -25,12 +25,12 @@ improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them. `c
 property fewer than two validation labels are refused, so the first five are 0 2 3 4 9. `experimental_random`: the same molecules,
 random split; `melting`: with 6,000 more training molecules of which only the melting point is known. `development`: 7,000 molecules
 that none of those five seeds tests on, scaffold split, a fifth of them for testing, to try things out on. The seed draws molecules,
-labels, split and weights. All networks of one data set are configured alike, and Chemprop takes as many passes over the training rows
-as they may; none was tuned to it. `bundled` and `qm9` also leave parts of F-MT out one at a time.
+labels, split and weights. All networks of one data set are configured alike, and Chemprop, one model for all properties and one a
+property, takes as many passes over the training rows as they may; none was tuned to it. `bundled` and `qm9` also leave parts of F-MT out one at a time.
 
 `--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--controls` adds what needs more
 trainings or many heads, `--extend` adds each property in turn to a model of the others. `--parts` does a part of it: what needs no
-network, Chemprop's model, or our networks and what is made of them. Results: evidence_<data>_<seed>.csv, a row a model and property;
+network, Chemprop's models, or our networks and what is made of them. Results: evidence_<data>_<seed>.csv, a row a model and property;
 curves_<data>_<seed>.csv, the validation curves; extend_<data>_<seed>.csv. The summary writes evidence.md.
 """
 
@@ -426,6 +426,9 @@ def extend(log, single, options):
     pd.DataFrame(rows).to_csv(path, index=False)
 
 
+CURVE = 50  # points of a curve of Chemprop that are stored, or up to twice as many
+
+
 def chemprop(log, python, epochs, kept):
     """Chemprop's multi-task model and one model a property, on the same rows, with its defaults but for the number of epochs.
 
@@ -446,6 +449,7 @@ def chemprop(log, python, epochs, kept):
             labelled = np.flatnonzero(log.table.mask[log.split.test][:, columns].any(axis=1))
             Y_hat[np.ix_(labelled, columns)] = result["test_predictions"]
             curve = pd.DataFrame(result["valid_loss"], columns=["step", "valid_mse"])
+            curve = curve[:: -max(len(curve) // CURVE, 1)][::-1]  # the last one stays
             name = tasks[0] if len(tasks) == 1 else "all"
             curves.append(curve.assign(model=kind, network=name, planned=curve["step"].max()))
         log.add(kind, Y_hat)

@@ -12,6 +12,7 @@ MODELS = [  # from the plainest to the default
     "control: composition and groups, ridge",
     "control: untrained encoders, ridge",
     "control: MT embedding, ridge",
+    "Chemprop ST",
     "Chemprop MT",
     "ST",
     "MT",
