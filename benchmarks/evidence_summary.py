@@ -263,12 +263,13 @@ def in_short():
 
 
 def short_row(name, frame, shown):
-    """One row of the short table; n: seeds it has, and a model has where those are fewer."""
+    """One row of the short table; n: seeds it has, and a model has where those are fewer, with F-MT's error on just those."""
     seeds = wide_of(frame).groupby("seed").mean()
     cells = []
     for model in shown:
         n = seeds[model].count() if model in seeds else 0
-        fewer = f" (n = {n})" if 0 < n < len(seeds) else ""
+        there = seeds["F-MT"][seeds[model].notna()].mean() if n else 0
+        fewer = f" (n = {n}; F-MT there {there:.3f})" if 0 < n < len(seeds) else ""
         cells.append(spread(seeds[model]) + fewer if n else "-")
     return f"| {name} (n = {len(seeds)}) | " + " | ".join(cells) + " |"
 
