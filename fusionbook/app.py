@@ -791,7 +791,7 @@ def _tell_rows(table: MoleculeTable, where: str) -> None:
 def _read_table(options, where: str) -> MoleculeTable:
     """Read the training table that the options name, and tell about its odd rows."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore", r"\d+ of \d+ rows rejected")  # told below; columns that are left out are not
         table = read_molecules(options.data, smiles=options.smiles_column, tasks=options.tasks)
     _tell_rows(table, where)
     return _sample(table, getattr(options, "max_molecules", None), options.seed)

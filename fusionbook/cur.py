@@ -447,7 +447,8 @@ def _side(X, k, S, Vt, how, size, seed, of_rows):
     largest = len(X) if of_rows else X.shape[1]
     wanted = size or min(k if how == "deim" else 4 * k, largest)
     if how == "greedy":
-        _, S, Vt = _subspace(X, k, how, wanted)
+        if len(S) < min(X.shape):
+            S, Vt = top_singular(X, k, width=2 * (k + wanted))
         wanted = size or min(wanted, _rank(S, X.shape))
     Y = (X @ Vt.T).T if of_rows else S[:, None] * Vt
     return np.sort(_order(Y, k, largest, how, wanted, seed))

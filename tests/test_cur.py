@@ -585,8 +585,8 @@ def test_greedy_and_deim_choose_better_than_chance_on_blocks_that_share_hidden_q
 def test_nothing_needs_explaining_when_all_that_is_left_may_stay_unexplained():
     """Two independent blocks of norm 1 at k = 1: three quarters of the variance or more may stay, and a lone block has half."""
     rng = np.random.default_rng(0)
-    Z = np.linalg.qr(rng.normal(size=(60, 9)) - 0)[0]
-    Z = np.linalg.qr(Z - Z.mean(axis=0))[0] * 0.9 ** np.arange(9)
+    drawn = rng.normal(size=(60, 9))
+    Z = np.linalg.qr(drawn - drawn.mean(axis=0))[0] * 0.9 ** np.arange(9)
     found = block_leverage({"a": Z[:, [0, 2, 4, 6, 8]], "b": Z[:, [1, 3, 5, 7]]}, k=1, n_boot=0)
     assert found.explained < 0.5
     assert_array(found.own, [1, 1])
