@@ -65,10 +65,10 @@ evidence: $(READY)
 	$(EVIDENCE) bundled --chemprop-python "$(CHEMPROP)"
 	$(EVIDENCE) bundled --seeds 0 --controls --extend
 	$(EVIDENCE) qm9 --data $(DATA)/qm9_complete.csv.gz --chemprop-python "$(CHEMPROP)"
-	for name in rate2 rate5 rate30 complete; do $(EVIDENCE) $$name --data $(DATA)/qm9_complete.csv.gz || exit 1; done
+	for name in rate2 rate5 rate30 uneven complete; do $(EVIDENCE) $$name --data $(DATA)/qm9_complete.csv.gz || exit 1; done
 	for name in experimental experimental_random development; do \
 		$(EVIDENCE) $$name --data $(DATA)/sparse_experimental.csv.gz --chemprop-python "$(CHEMPROP)" || exit 1; done
-	$(EVIDENCE) melting --data $(DATA)/sparse_experimental.csv.gz
+	for name in melting computed; do $(EVIDENCE) $$name --data $(DATA)/sparse_experimental.csv.gz || exit 1; done
 	$(BIN)/python benchmarks/evidence.py --compare $(RESULTS)
 
 readme: $(READY)

@@ -6,9 +6,9 @@ PYTHON: of an environment with Chemprop 2.3.1, where the table has rows of Chemp
     python benchmarks/evidence.py bundled --chemprop-python PYTHON
     python benchmarks/evidence.py bundled --seeds 0 --controls --extend
     python benchmarks/evidence.py qm9 --data FILE --chemprop-python PYTHON
-    python benchmarks/evidence.py rate2 --data FILE          # and rate5, rate30, complete
+    python benchmarks/evidence.py rate2 --data FILE          # and rate5, rate30, uneven, complete
     python benchmarks/evidence.py experimental --data FILE --chemprop-python PYTHON      # and experimental_random, development
-    python benchmarks/evidence.py melting --data FILE
+    python benchmarks/evidence.py melting --data FILE        # and computed
     python benchmarks/evidence.py --summary
 
 `make evidence` does them all. To see whether stored results come out again, store anew in an empty folder and compare:
@@ -20,10 +20,11 @@ Digits come out again on processors of one kind; on another one, compare the mea
 
 `bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`.
 `qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained until nothing
-improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them. `complete`: 18,000 molecules with all labels.
+improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them; `uneven`: with 2 % to 50 % of a property's. `complete`: 18,000 molecules with all labels.
 `experimental`: 6,000 molecules that have a label besides the melting point, 16 properties, scaffold split; seeds that leave a
 property fewer than two validation labels are refused, so the first five are 0 2 3 4 9. `experimental_random`: the same molecules,
-random split; `melting`: with 6,000 more training molecules of which only the melting point is known. `development`: 7,000 molecules
+random split; `melting`: with 6,000 more training molecules of which only the melting point is known; `computed`: with twelve properties
+computed by GFN2-xTB (needs `tblite`) as further tasks, of the 3,000 smallest of the training and validation molecules. `development`: 7,000 molecules
 that none of those five seeds tests on, scaffold split, a fifth of them for testing, to try things out on. The seed draws molecules,
 labels, split and weights. All networks of one data set are configured alike, and Chemprop, one model for all properties and one a
 property, takes as many passes over the training rows as they may; none was tuned to it. `bundled` and `qm9` also leave parts of F-MT out one at a time.
@@ -54,6 +55,7 @@ import torch
 from evidence_summary import RESULTS, write_summary
 from rdkit import Chem
 from rdkit.Chem import Fragments, rdFingerprintGenerator
+from scipy import stats
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import RidgeCV
 from threadpoolctl import threadpool_limits
@@ -69,8 +71,9 @@ from fusionbook.fusion import (
     encoders_to_fuse,
     load_model,
 )
-from fusionbook.molecules import MoleculeTable, murcko_scaffold, read_molecules, split_molecules
+from fusionbook.molecules import MoleculeTable, Task, murcko_scaffold, read_molecules, split_molecules
 from fusionbook.training import TrainConfig
+from fusionbook.xtb import compute_xtb
 
 QM9 = "mu alpha homo lumo gap zpve r2 cv u0_atom u298_atom h298_atom g298_atom".split()
 LONG = dict(epochs=400, min_steps=3000, max_steps=40_000)
@@ -114,6 +117,13 @@ def qm9(path, seed, share=0.1):
     return hide_labels(drawn, share, seed=seed, split=lambda thin: split_molecules(thin, seed=seed))
 
 
+def uneven(path, seed):
+    """`qm9` with 2 % to 50 % of a property's labels: a tenth on the logarithmic scale, dealt out by the seed."""
+    drawn = cut(read_molecules(path, tasks=QM9), 4000, seed)
+    shares = spread_shares(drawn.t, (0.02, 0.5), spawn_seeds(seed, 1)[0])
+    return hide_labels(drawn, shares, seed=seed, split=lambda thin: split_molecules(thin, seed=seed))
+
+
 def complete(path, seed):
     drawn = cut(read_molecules(path, tasks=QM9), 18_000, seed)
     return drawn, split_molecules(drawn, seed=seed)
@@ -144,6 +154,21 @@ def melting(path, seed):
     return both, replace(split, train=np.concatenate([split.train, np.arange(table.n, both.n)]))
 
 
+def computed(path, seed):
+    """`experimental` with twelve more properties, computed, of the 3,000 smallest training and validation molecules."""
+    table, split = experimental(path, seed)
+    known = np.concatenate([split.train, split.valid])
+    n_atoms = [Chem.AddHs(Chem.MolFromSmiles(table.smiles[i])).GetNumAtoms() for i in known]
+    rows = known[np.argsort(n_atoms, kind="stable")[:3000]]
+    frame = compute_xtb([table.smiles[i] for i in rows])
+    print(f"GFN2-xTB: {(frame.pop('problem') != '').sum()} of {len(rows)} molecules failed", flush=True)
+    Y = np.full((table.n, frame.shape[1]), np.nan)
+    Y[rows] = frame
+    names = [name.partition(" (") for name in frame.columns]
+    more = tuple(Task(f"xtb {name}", unit.rstrip(")")) for name, _, unit in names)
+    return MoleculeTable(table.smiles, np.hstack([table.Y, Y]), table.tasks + more), split
+
+
 def development(path, seed):
     """Molecules that no seed of `experimental` tests on, 7,000 of them; a fifth is for testing."""
     everything = measured(path)
@@ -171,10 +196,12 @@ DATA = {
     "rate2": Study(partial(qm9, share=0.02), LONG),
     "rate5": Study(partial(qm9, share=0.05), LONG),
     "rate30": Study(partial(qm9, share=0.3), LONG),
+    "uneven": Study(uneven, LONG),
     "complete": Study(complete),
     "experimental": Study(experimental, seeds=TESTED),
     "experimental_random": Study(partial(experimental, by="random")),
     "melting": Study(melting),
+    "computed": Study(computed),
     "development": Study(development, seeds=(104,)),
 }
 
@@ -205,11 +232,16 @@ def composition_and_groups(smiles):
     return np.hstack([composition(smiles), [[count(mol) for count in GROUPS] for mol in mols]])
 
 
+def tested(table, split):
+    """Numbers of the properties that have a label in the test part."""
+    return np.flatnonzero(table.mask[split.test].any(axis=0))
+
+
 def per_task(X, table, split, make):
     """Fit one scikit-learn model a task on training and validation rows; predict the test rows."""
     known = np.concatenate([split.train, split.valid])
-    out = np.empty((len(split.test), table.t))
-    for j in range(table.t):
+    out = np.full((len(split.test), table.t), np.nan)
+    for j in tested(table, split):
         rows = known[table.mask[known, j]]
         out[:, j] = make().fit(X[rows], table.Y[rows, j]).predict(X[split.test])
     return out
@@ -256,17 +288,17 @@ class Log:
 
     def add(self, model, Y_hat):
         table, split = self.table, self.split
-        sd = np.nanstd(table.Y[split.train], axis=0)
-        error = np.nanmean(np.abs(Y_hat - table.Y[split.test]), axis=0) / sd
         self.rows = self._stored()  # another process may have added some
-        counts = dict(n_train=table.mask[split.train].sum(axis=0), n_test=table.mask[split.test].sum(axis=0))
-        for j, task in enumerate(table.task_names):
-            row = self.about | dict(model=model, task=task, error=round(float(error[j]), 5))
-            row |= {name: int(value[j]) for name, value in counts.items()}
-            self.rows.append(row)
+        errors = []
+        for j in tested(table, split):
+            sd = np.nanstd(table.Y[split.train, j])
+            errors.append(np.nanmean(np.abs(Y_hat[:, j] - table.Y[split.test, j])) / sd)
+            row = self.about | dict(model=model, task=table.task_names[j], error=round(float(errors[-1]), 5))
+            parts = dict(n_train=split.train, n_test=split.test)
+            self.rows.append(row | {name: int(table.mask[part, j].sum()) for name, part in parts.items()})
         pd.DataFrame(self.rows).to_csv(self.path, index=False)
         where = f"{self.about['data']} {self.about['seed']}"
-        print(f"{where}  {model:48s} {np.nanmean(error):.4f}", flush=True)
+        print(f"{where}  {model:48s} {np.mean(errors):.4f}", flush=True)
 
     def fit(self, model, make):
         """Fit and score a model unless that is stored; `make` returns an estimator that is not fitted."""
@@ -350,11 +382,11 @@ def task_by_task(log, name, encoders_for, options):
     """Score, for each property, a fused model of encoders chosen for it."""
     if log.has(name):
         return
-    tested = log.table.select(log.split.test)
-    out = np.empty((tested.n, log.table.t))
+    molecules = log.table.select(log.split.test)
+    out = np.empty((molecules.n, log.table.t))
     for j, task in enumerate(log.table.task_names):
         model = FusedMultiTask(encoders_for(task), **options).fit(log.table.only([task]), log.split)
-        out[:, j] = model.predict(tested).to_numpy()[:, 0]
+        out[:, j] = model.predict(molecules).to_numpy()[:, 0]
     log.add(name, out)
 
 
@@ -543,10 +575,11 @@ def whole(index):
     return index.droplevel(-1) if index.nlevels > 1 else index
 
 
-def compare(folder):
+def compare(folder, keep=None):
     """Say, file by file, how results in a folder differ from the stored ones; give the number of files that do.
 
     Models and networks that are in both must have the same rows: a training that stopped earlier is a difference.
+    `keep`: a file for the mean errors, stored and again.
     """
     files = [path for what in KEYS for path in sorted(folder.glob(f"{what}_*.csv"))]
     if not files:
@@ -573,16 +606,34 @@ def compare(folder):
         differing += len(other) > 0
         if value == "error" and "model" in keys:
             pairs.append(both)
-    if differing and pairs:
-        print(f"\n{ELSEWHERE}\n" + mean_errors(pd.concat(pairs)).to_string(na_rep="-"))
+    if pairs:
+        means = mean_errors(pd.concat(pairs))
+        if keep is not None:
+            means.to_csv(keep)
+        if differing:
+            print(f"\n{ELSEWHERE}\n{means.to_string(na_rep='-')}\n{verdict(means)}")
     return differing
 
 
 def mean_errors(both):
-    """Mean error of each model over the properties, stored and again, with the standard deviation over seeds where there are several."""
-    seeds = both.dropna().groupby(["data", "model", "seed"]).mean().groupby(["data", "model"])
-    found = seeds.mean().join(seeds.std().add_suffix(", sd")).round(4)
-    return found.assign(seeds=seeds.size())
+    """Mean error of each model over properties and seeds, stored and again; the difference with a 95 % t interval over the properties."""
+    rows = both.dropna().assign(difference=lambda frame: frame["again"] - frame["stored"])
+    tasks = rows.groupby(["data", "model", "task"], sort=False).mean()
+    groups = tasks.groupby(["data", "model"], sort=False)
+    found, n = groups.mean(), groups.size()
+    half = stats.t.ppf(0.975, n - 1) * groups["difference"].std() / np.sqrt(n)
+    seeds = rows.reset_index().groupby(["data", "model"], sort=False)["seed"].nunique()
+    return found.assign(plus_minus=half).round(5).assign(seeds=seeds)
+
+
+def verdict(means):
+    """How many models' mean errors came out the same, within their interval, or not, as text."""
+    other = means[means["difference"] != 0]
+    within = other["difference"].abs() <= other["plus_minus"]
+    return (
+        f"Of {len(means)} mean errors {len(means) - len(other)} are the same to the last digit, {within.sum()} differ by no more than "
+        f"their 95 % interval (that one in twenty exceeds by chance), {(~within).sum()} by more."
+    )
 
 
 def main():
@@ -604,12 +655,15 @@ def main():
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to store in")
     parser.add_argument("--summary", action="store_true", help="write evidence.md from the stored results")
     parser.add_argument("--compare", type=Path, metavar="FOLDER", help="compare results with the stored ones")
+    parser.add_argument(
+        "--keep", action="store_true", help="with --compare: keep the mean errors, for the summary"
+    )
     args = parser.parse_args()
     if args.summary:
         print(write_summary())
         return
     if args.compare:
-        sys.exit(compare(args.compare))
+        sys.exit(compare(args.compare, RESULTS / "again.csv" if args.keep else None))
     if args.name is None or (args.name != "bundled" and args.data is None):
         parser.error("give a data set (with --data, except for bundled), or --summary or --compare")
     args.results.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,12 @@ TITLES = {
     "rate2": "QM9: 4,000 molecules, 2 % of the labels",
     "rate5": "QM9: 4,000 molecules, 5 % of the labels",
     "rate30": "QM9: 4,000 molecules, 30 % of the labels",
+    "uneven": "QM9: 4,000 molecules, 2 % to 50 % of a property's labels",
     "complete": "Complete QM9: 18,000 molecules, all labels",
     "experimental": "16 measured properties of 6,000 molecules, scaffold split",
     "experimental_random": "16 measured properties of 6,000 molecules, random split",
     "melting": "16 measured properties, scaffold split, with 6,000 more molecules that have a melting point only",
+    "computed": "16 measured properties, scaffold split, with twelve computed properties of 3,000 of the molecules",
     "development": "16 measured properties of 7,000 other molecules, scaffold split, a fifth for testing",
 }
 RATES = {
@@ -30,6 +32,7 @@ RATES = {
     "rate5": "5 %",
     "qm9": "10 %",
     "rate30": "30 %",
+    "uneven": "2 % to 50 %, a property each",
     "complete": "100 % (18,000 molecules)",
 }
 SHORT = {  # what the pictures call them
@@ -38,10 +41,12 @@ SHORT = {  # what the pictures call them
     "rate5": "QM9, 5 % of labels",
     "qm9": "sparse QM9, 10 % of labels",
     "rate30": "QM9, 30 % of labels",
+    "uneven": "QM9, 2-50 % of labels",
     "complete": "complete QM9",
     "experimental": "measured, scaffold split",
     "experimental_random": "measured, random split",
     "melting": "measured, more melting points",
+    "computed": "measured, with computed",
     "development": "measured, development",
 }
 PANELS = ("bundled", "qm9", "complete", "experimental")
@@ -214,7 +219,7 @@ def targets():
         one = wide["complete"]
         rows.append(("complete QM9 (18,000 molecules): F-MT / ST", "below 1", "0.9", ratio(one, ["ST"])))
         rows.append(("complete QM9 (18,000 molecules): F-MT / MT", "below 1", "0.9", ratio(one, ["MT"])))
-    for data in ("experimental", "experimental_random", "melting", "development"):
+    for data in ("experimental", "experimental_random", "melting", "computed", "development"):
         name = SHORT[data]
         if data in wide:
             aims = ("12 of 16", "16 of 16"), ("2", "0")
@@ -303,6 +308,32 @@ def cur_ratio(wide):
     return spread(seeds["F-MT, 300 CUR columns"] / seeds["F-MT, all columns"])
 
 
+def trained_again():
+    """Markdown: mean errors of a second training of everything, beside the stored ones; nothing if none was kept."""
+    path = RESULTS / "again.csv"
+    if not path.exists():
+        return []
+    means = pd.read_csv(path)
+    shown = ["F-MT", "MT", "ST", "Chemprop MT", "Chemprop ST"]
+    lines = [
+        "| data | seeds | "
+        + " | ".join(f"{model}, stored, again" for model in shown)
+        + " | other digits | within |",
+        "|---" * (len(shown) + 4) + "|",
+    ]
+    for data in [name for name in TITLES if (means["data"] == name).any()]:
+        part = means[means["data"] == data].set_index("model")
+        pairs = [
+            "{:.3f}, {:.3f}".format(*part.loc[model, ["stored", "again"]]) if model in part.index else "-"
+            for model in shown
+        ]
+        other = part[part["difference"] != 0]
+        within = int((other["difference"].abs() <= other["plus_minus"]).sum())
+        cells = [SHORT[data], str(part["seeds"].max()), *pairs, f"{len(other)} of {len(part)}", str(within)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def draw_figures():
     """Draw the two pictures of the page; needs a Chromium browser."""
     found = {data: frame for data in SHORT if (frame := read_results(data)) is not None}
@@ -342,6 +373,8 @@ def page():
             seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
             lines += ["", f"## {title}", "", f"`{data}`, seeds {seeds}.", "", *table_of(frame)]
             lines += ["", *tasks_of(frame), *extension_of(data)]
+    if table := trained_again():
+        lines += ["", "## Trained again on another processor", "", *table]
     return "\n".join(lines) + "\n"
 
 

@@ -70,7 +70,28 @@ def test_compare_finds_what_did_not_come_out_again(evidence, tmp_path, capsys):
     )
     assert all(str(stored.loc[row, "task"]) in said for row in (2, 3))
     mean = stored[stored["model"] == stored.loc[2, "model"]].drop(index=3)["error"].mean()
-    assert f"{mean:.4f}" in said and f"{mean + 0.25 / 11:.4f}" in said
+    assert f"{mean:.5f}" in said and f"{mean + 0.25 / 11:.5f}" in said
+    assert "1 differ by no more than" in said and "0 by more" in said
+
+
+def test_mean_errors_have_an_interval_over_properties(evidence):
+    """Differences of 0.1 and 0.3, means over two seeds: 0.2 with a t interval of 12.706 times 0.1."""
+    rows = [
+        ("A", "y", 0.0),
+        ("A", "y", 0.2),
+        ("A", "z", 0.2),
+        ("A", "z", 0.4),
+        ("B", "y", 0.0),
+        ("B", "z", 0.0),
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "task", "gap"]).assign(
+        data="d", seed=[0, 1, 0, 1, 0, 0], stored=1.0
+    )
+    both = frame.assign(again=1 + frame.pop("gap")).set_index(["data", "seed", "model", "task"])
+    means = evidence.mean_errors(both).loc["d"]
+    assert means.loc["A"].tolist() == pytest.approx([1.0, 1.2, 0.2, 1.27062, 2])
+    assert means.loc["B"].tolist() == [1.0, 1.0, 0.0, 0.0, 1]
+    assert "Of 2 mean errors 1 are the same" in evidence.verdict(means)
 
 
 def test_compare_finds_a_training_that_stopped_earlier(evidence, tmp_path, capsys):
