@@ -610,6 +610,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'fusionbook.fusion._ready': ('fusion.html#_ready', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._rebuild': ('fusion.html#_rebuild', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._restore_fused': ('fusion.html#_restore_fused', 'fusionbook/fusion.py'),
+                                   'fusionbook.fusion._restoring': ('fusion.html#_restoring', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._same_rows': ('fusion.html#_same_rows', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._seen_in': ('fusion.html#_seen_in', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._share_labels': ('fusion.html#_share_labels', 'fusionbook/fusion.py'),

@@ -421,7 +421,7 @@ class FusedFeatures:
 
     names: tuple[str, ...]  # blocks, in order
     scaler: BlockScaler  # (d,) -> (d_kept,)
-    reducer: PCA | None  # (d_kept,) -> (k,)
+    reducer: PCA | None  # (d_kept,) -> (k,); its rows are not orthonormal where chosen columns restore the others
     factor: float  # brings the mean square of all entries on training rows to 1
     group_of: np.ndarray  # (width,) group that each entry belongs to
 
@@ -442,6 +442,7 @@ def fit_features(
     n_components: int | float | None = None,  # None: 99.9 % of the variance of each group for PCA, 300 columns for CUR
     seed: int = 0,  # for CUR's random choice
     apart: Sequence[str] = (),  # blocks that form a group of their own
+    restore: bool = False,  # "cur": read the columns through what they restore of all columns
 ) -> FusedFeatures:
     """Learn scaling and reduction from the training rows of the fused embedding.
 
@@ -453,13 +454,16 @@ def fit_features(
     check_choice("reduce", reduce, REDUCTIONS)
     _check_size(n_components, reduce)
     Z = blocks.concatenate().astype(np.float64)
+    group_of_block = np.unique([name in apart for name in blocks.names], return_inverse=True)[1]
+    scaler = whole = fit_block_scaler(Z, blocks.block_of, "block" if reduce == "cur" else scaling)
     if reduce == "cur":
-        scaler = _cur_scaler(Z, blocks.block_of, scaling, n_components, seed)
-    else:
-        scaler = fit_block_scaler(Z, blocks.block_of, scaling)
+        scaler = _cur_scaler(Z, whole, scaling, n_components, seed)
     X = scaler.transform(Z)
-    group_of = np.unique([name in apart for name in blocks.names], return_inverse=True)[1][scaler.block_of]
+    group_of = group_of_block[scaler.block_of]
     reducer = None
+    if reduce == "cur" and restore:
+        reducer, group_of = _restoring(X, whole.transform(Z), group_of_block[whole.block_of])
+        X = reducer.transform(X)
     if reduce == "pca":
         reducer, group_of = _grouped_pca(X, group_of, 0.999 if n_components is None else n_components)
         X = reducer.transform(X)
@@ -487,15 +491,32 @@ def _grouped_pca(X, group_of, size):
     return PCA(X.mean(axis=0), components, explained), np.concatenate(numbers)
 
 # %% ../nbs/08_fusion.ipynb #caa953a8
-def _cur_scaler(Z, block_of, scaling, n_components, seed):
+def _cur_scaler(Z, by_block, scaling, n_components, seed):
     """Choose columns by leverage on block-scaled columns, then scale the chosen ones."""
-    by_block = fit_block_scaler(Z, block_of, "block")
     X = by_block.transform(Z)
     wanted = 300 if n_components is None else n_components
     n_columns = min(wanted, X.shape[1]) if n_components is None else wanted
-    chosen = by_block.columns[select_columns(X, 0.99, n_columns, "leverage", seed)]
-    scaler = fit_block_scaler(Z[:, chosen], block_of[chosen], scaling)
+    kept = select_columns(X, 0.99, n_columns, "leverage", seed)
+    chosen = by_block.columns[kept]
+    scaler = fit_block_scaler(Z[:, chosen], by_block.block_of[kept], scaling)
     return replace(scaler, columns=chosen[scaler.columns])
+
+
+def _restoring(C, X, group_of):
+    """From chosen columns C to what they restore of X by least squares, C C^+ X (both centred), for each group of columns of X.
+
+    The outcome has fewer columns than X, but its rows are as far apart.
+    """
+    mean = C.mean(axis=0)
+    onto = np.linalg.lstsq(C - mean, X - X.mean(axis=0), rcond=None)[0]
+    rows, numbers = [], []
+    for group in np.unique(group_of):
+        axes, sizes, _ = np.linalg.svd(onto[:, group_of == group], full_matrices=False)
+        rows.append((axes * sizes).T)
+        numbers.append(np.full(len(sizes), group))
+    components = np.concatenate(rows)
+    explained = ((C - mean) @ components.T).var(axis=0) / X.var(axis=0).sum()
+    return PCA(mean, components, explained), np.concatenate(numbers)
 
 # %% ../nbs/08_fusion.ipynb #5034e4cc
 PENALTIES = tuple(float(a) for a in np.logspace(-6, 2, 25))
@@ -1174,7 +1195,7 @@ def fit_fused_head(
     networks = {} if networks is None else networks
     untrained = [name for name, one in networks.items() if len(one.history.step) == 0]
     sizes = [options[name] for name in ("scaling", "reduce", "n_components")]
-    features = fit_features(training_blocks.take(split.train), *sizes, seed, untrained)
+    features = fit_features(training_blocks.take(split.train), *sizes, seed, untrained, options["head"] == "kernel")
     X = features.transform(blocks)
     X[split.train] = features.transform(training_blocks.take(split.train))
     Y = (table.Y - mean) / std
