@@ -437,6 +437,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'fusionbook.explain._gradient_at': ('explain.html#_gradient_at', 'fusionbook/explain.py'),
                                     'fusionbook.explain._head_function': ('explain.html#_head_function', 'fusionbook/explain.py'),
                                     'fusionbook.explain._interval_frame': ('explain.html#_interval_frame', 'fusionbook/explain.py'),
+                                    'fusionbook.explain._left_over': ('explain.html#_left_over', 'fusionbook/explain.py'),
                                     'fusionbook.explain._legend': ('explain.html#_legend', 'fusionbook/explain.py'),
                                     'fusionbook.explain._listed': ('explain.html#_listed', 'fusionbook/explain.py'),
                                     'fusionbook.explain._loaded': ('explain.html#_loaded', 'fusionbook/explain.py'),

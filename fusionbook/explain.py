@@ -544,6 +544,7 @@ def explain(
     store = pack_graphs([text])
     reference = None if background is None else pack_graphs(as_table(_listed(background)).smiles)
     members = [_member(model, m, task, store, reference) for m in range(_n_members(model))]
+    tolerance *= _left_over(members)
     results = [_attribute(member, number, len(members), tolerance) for number, member in enumerate(members)]
     words = "background mean" if background is not None else "training mean"
     if background is None and not isinstance(model, FusedParts):
@@ -603,6 +604,14 @@ def _member(model, m, task, store, background):
 
 def _n_members(model):
     return len(model.heads_ if isinstance(model, FusedParts) else model.networks_)
+
+# %% ../nbs/10_explain.ipynb #d959f720
+def _left_over(members):
+    """Size of the members' rises from baseline to prediction together, over the sum of their sizes: what cancels must not be missed."""
+    with torch.no_grad():
+        ends = [member.f(torch.from_numpy(np.stack([member.start, member.z]))) for member in members]
+    rises = [float(end - start) for start, end in ends]
+    return max(abs(sum(rises)) / max(sum(abs(rise) for rise in rises), 1e-300), 1e-3)
 
 # %% ../nbs/10_explain.ipynb #ac40c607
 def _check_model(model, verb):
