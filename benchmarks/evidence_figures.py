@@ -33,6 +33,8 @@ SYMBOLS = (
     "circle-open",
     "hourglass",
     "pentagon",
+    "diamond-open",
+    "bowtie",
 )
 
 
