@@ -113,15 +113,11 @@ def bundled(path, seed):
 
 
 def qm9(path, seed, share=0.1):
+    """`share`: of the labels of every property, or the smallest and the largest, dealt out to the properties by the seed."""
     drawn = cut(read_molecules(path, tasks=QM9), 4000, seed)
+    if isinstance(share, tuple):
+        share = spread_shares(drawn.t, share, spawn_seeds(seed, 1)[0])
     return hide_labels(drawn, share, seed=seed, split=lambda thin: split_molecules(thin, seed=seed))
-
-
-def uneven(path, seed):
-    """`qm9` with 2 % to 50 % of a property's labels: a tenth on the logarithmic scale, dealt out by the seed."""
-    drawn = cut(read_molecules(path, tasks=QM9), 4000, seed)
-    shares = spread_shares(drawn.t, (0.02, 0.5), spawn_seeds(seed, 1)[0])
-    return hide_labels(drawn, shares, seed=seed, split=lambda thin: split_molecules(thin, seed=seed))
 
 
 def complete(path, seed):
@@ -196,7 +192,7 @@ DATA = {
     "rate2": Study(partial(qm9, share=0.02), LONG),
     "rate5": Study(partial(qm9, share=0.05), LONG),
     "rate30": Study(partial(qm9, share=0.3), LONG),
-    "uneven": Study(uneven, LONG),
+    "uneven": Study(partial(qm9, share=(0.02, 0.5)), LONG),
     "complete": Study(complete),
     "experimental": Study(experimental, seeds=TESTED),
     "experimental_random": Study(partial(experimental, by="random")),

@@ -60,7 +60,8 @@ SINGLE_CONTROLS = [
 ]
 
 
-AGAIN = """Mean errors as stored, and of the same seeds on an AMD EPYC (`evidence.py --compare FOLDER --keep`). *Other digits*: models whose mean
+AGAIN = """Mean errors as stored, and of the same seeds on an AMD EPYC (`evidence.py --compare FOLDER --keep`; the FOLDER is `benchmarks/results`
+of commit c460c91, without Chemprop's rows, complete QM9, and the two models made otherwise since: on CUR columns, out of fold). *Other digits*: models whose mean
 came out otherwise. *By chance*: those of them whose difference is within its 95 % t interval over the properties, as 19 of 20 should be."""
 
 
@@ -313,7 +314,7 @@ def cur_ratio(wide):
 
 
 def trained_again():
-    """Markdown: mean errors of a second training of everything, beside the stored ones; nothing if none was kept."""
+    """Markdown: mean errors that `evidence.py --compare --keep` has kept, beside the stored ones; nothing if it has not."""
     path = RESULTS / "again.csv"
     if not path.exists():
         return []

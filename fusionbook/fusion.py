@@ -505,7 +505,7 @@ def _cur_scaler(Z, by_block, scaling, n_components, seed):
 def _restoring(C, X, group_of):
     """From chosen columns C to what they restore of X by least squares, C C^+ X (both centred), for each group of columns of X.
 
-    The outcome has fewer columns than X, but its rows are as far apart.
+    The outcome has fewer columns than X, but within a group its rows are as far apart as those of what is restored.
     """
     mean = C.mean(axis=0)
     onto = np.linalg.lstsq(C - mean, X - X.mean(axis=0), rcond=None)[0]

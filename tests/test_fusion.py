@@ -422,3 +422,12 @@ def test_a_constant_column_is_dead_whatever_its_rounding(value):
     assert scaler.columns.tolist() == [1]
     with pytest.raises(InputError, match="no column"):
         fit_block_scaler(Z[:, [0, 2]], np.zeros(2, dtype=int))
+
+
+def test_only_a_kernel_head_reads_cur_columns_through_what_they_restore(table, split, small_config):
+    single = SingleTask(small_config, n_jobs=1).fit(table, split)
+    for head in ("kernel", "ridge"):
+        model = FusedMultiTask(single, reduce="cur", n_components=9, head=head).fit(table, split)
+        features = model.heads_[0][0].features
+        assert len(features.scaler.columns) == 9
+        assert (features.reducer is not None) == (head == "kernel")
