@@ -51,6 +51,7 @@ from .core import spawn_seeds
 from .core import unknown_name
 from .molecules import MoleculeTable
 from .molecules import Split
+from .molecules import canonical_smiles
 from .molecules import load_frame
 from .molecules import parse_smiles
 from .molecules import read_molecules
@@ -798,11 +799,11 @@ def _read_table(options, where: str) -> MoleculeTable:
 
 
 def _sample(table: MoleculeTable, size: int | None, seed: int) -> MoleculeTable:
-    """Draw `size` molecules at random, in the table's order; None takes all."""
+    """Draw `size` molecules at random, in the table's order; None takes all. The rows that could not be read stay on record."""
     if size is None or size >= table.n:
         return table
     rows = np.random.default_rng(seed).choice(table.n, size, replace=False)
-    return table.select(np.sort(rows))
+    return replace(table.select(np.sort(rows)), rejected=table.rejected)
 
 # %% ../nbs/13_app.ipynb #66be107f
 def _split_by(options) -> Callable[[MoleculeTable], Split]:
@@ -1177,7 +1178,7 @@ def kept_split(
     Raises
     ------
     InputError
-        If the column cannot be read, or no molecule of the table was there when the model was trained.
+        If the column or split.csv cannot be read, or no molecule of the table was there when the model was trained.
     """
     if column is not None:
         return split_molecules(table, by="column", column=column)
@@ -1185,8 +1186,10 @@ def kept_split(
         file = folder / "split.csv"
         if file.is_file():
             kept = pd.read_csv(file, dtype=str, keep_default_na=False)
-            part_of = dict(zip(kept["smiles"], kept["split"]))
-            parts = np.array([part_of.get(text, "") for text in table.smiles])
+            if not {"smiles", "split"} <= set(kept.columns):
+                raise InputError(f"{str(file)!r} must have the columns smiles and split; it has {', '.join(map(repr, kept.columns))}.")
+            part_of = dict(zip(canonical_smiles(kept["smiles"])[0], kept["split"]))
+            parts = np.array([part_of.get(text, "") for text in table.canonical])
             if not np.isin(parts, ("train", "valid")).any():
                 raise InputError(f"no molecule of the table is in {str(file)!r}: give the table that the model was trained on.")
             return Split(*(np.flatnonzero(parts == part) for part in ("train", "valid", "test")))

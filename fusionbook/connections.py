@@ -28,6 +28,7 @@ from .core import check_choice
 from .core import check_number
 from .core import check_shape
 from .core import unknown_name
+from .cur import block_scaler
 from .cur import right_singular
 from .embeddings import EmbeddingBlocks
 from .embeddings import fit_block_scaler
@@ -65,12 +66,13 @@ def read_space(
     Raises
     ------
     InputError
-        If no column varies.
+        If no column varies by more than the rounding of the precision that Z came in.
     """
-    Z = np.asarray(Z, dtype=np.float64)
-    if np.std(Z, axis=0).max() <= 1e-12 * np.abs(Z).max():
-        raise InputError(f"block {name!r} is constant: all {len(Z)} molecules have the same embedding. Leave it out.")
-    X = fit_block_scaler(Z, np.zeros(Z.shape[1], dtype=int)).transform(Z)
+    scaler = block_scaler(Z)
+    if scaler is None:
+        text = f"block {name!r} is constant: all {len(Z)} molecules have the same embedding, but for rounding at most."
+        raise InputError(f"{text} Leave it out.")
+    X = scaler.transform(np.asarray(Z, dtype=np.float64))
     S, Vt = right_singular(X, "gram" if len(X) >= X.shape[1] else "auto")
     Vt = Vt[S > 1e-7 * S[0]]
     return Space(X @ Vt.T, Vt.T)
@@ -95,21 +97,26 @@ MEASURES: dict[str, Measure] = {}
 
 
 def compare_spaces(
-    X: np.ndarray,  # (n, d) one block: the source, where the measure has a direction
+    X: np.ndarray,  # (n, d) one block, n >= 4: the source, where the measure has a direction
     Y: np.ndarray,  # (n, m) another block of the same molecules, row by row: the target
     measure: str = "cka",  # a key of MEASURES
     seed: int = 0,  # for "reconstruction": which molecules are held out
 ) -> float:
     """Compare two blocks, X (n, d) and Y (n, m), by one measure: unitless, at most 1.
 
+    Where nothing can be read from a block, there is nothing in common: the reconstruction error is 1 if X is constant over the
+    molecules that fit; debiased CKA is 0 if a single molecule of a block differs, RSA if all distances in a block are equal.
+
     Raises
     ------
     InputError
-        If the measure is unknown, rows differ in number, a value is not finite, or a block is constant.
+        If the measure is unknown, rows differ in number or are fewer than 4, a value is not finite, or a block is constant.
     """
     check_choice("measure", measure, tuple(MEASURES))
     blocks = _read_arrays({"X": X, "Y": Y}, "the two blocks")
     order = np.random.default_rng(seed).permutation(len(blocks["X"]))
+    if len(order) < 4:
+        raise InputError(f"{len(order)} molecules are too few to say how two spaces relate; give 4 or more.")
     tools = MEASURES[measure]
     a, b = (tools.prepare(read_space(Z[order], name)) for name, Z in blocks.items())
     return float(tools.value(a, b))
@@ -144,6 +151,19 @@ def _check_finite(Z, what, smiles):
         )
 
 # %% ../nbs/09_connections.ipynb #442ced01
+_FAINT = 1e-7  # a block has norm 1; molecules among which no column spans more are alike but for rounding
+
+
+def _varies(T):
+    return np.ptp(T, axis=0).max() > _FAINT
+
+
+def _part(T, rows):
+    """Some molecules of a block; zeros where they are all alike, so that rounding is not read as a space."""
+    T = T[rows]
+    return T if _varies(T) else np.zeros_like(T)
+
+
 @dataclass(frozen=True, eq=False)
 class _Linear:
     """What CKA and Procrustes need of a block."""
@@ -173,10 +193,13 @@ def _linear_permute(state, order):
 
 
 def _linear_half(state, rows):
-    T = state.T[rows]
+    T = _part(state.T, rows)
     return _linear(T - T.mean(axis=0))
 
 # %% ../nbs/09_connections.ipynb #aa33f67e
+_ALONE = 1e-5  # where different molecules make up no more of a block's own product, one molecule is all there is (in float32)
+
+
 def _cross(a, b):
     """Squared norm of Y^T X; what left-out columns would add is replaced by its mean over permutations."""
     missing = (a.trace * b.trace - a.kept * b.kept) / (len(a.T) - 1)
@@ -184,7 +207,8 @@ def _cross(a, b):
 
 
 def _cka(a, b):
-    return _cross(a, b) / np.sqrt(a.gram * b.gram)
+    own = a.gram * b.gram
+    return _cross(a, b) / np.sqrt(own) if own > 0 else 0.0
 
 
 def _debias(cross, a, b):
@@ -193,8 +217,10 @@ def _debias(cross, a, b):
 
 
 def _cka_debiased(a, b):
-    own = _debias(a.gram, a, a) * _debias(b.gram, b, b)
-    return _debias(_cross(a, b), a, b) / np.sqrt(own) if own > 0 else 0.0
+    own = [_debias(block.gram, block, block) for block in (a, b)]
+    if own[0] <= _ALONE * a.gram or own[1] <= _ALONE * b.gram:
+        return 0.0
+    return _debias(_cross(a, b), a, b) / np.sqrt(own[0] * own[1])
 
 
 _LINEAR = (lambda space: _linear(space.T), _linear_light)
@@ -221,13 +247,18 @@ def _regression(T):
     centre = T[:m].mean(axis=0)
     X = T[:m] - centre
     S, Vt = right_singular(X, "gram" if m >= X.shape[1] else "auto")
-    Vt = Vt[S > 1e-7 * S[0]]
+    Vt = Vt[(S > 1e-7 * S[0]) & _varies(X)]
     V = Vt.T.astype(T.dtype)
     return _Regression(T, m, X @ V, (T[m:] - centre) @ V, S[: len(Vt)] ** 2)
 
 
 def _reconstruction(a, b):
+    """1 where the source is constant over the molecules that fit, or the target is its mean in all that are held out."""
     centre = b.T[: a.m].mean(axis=0)
+    left = b.T[a.m :] - centre
+    size = np.linalg.norm(left)
+    if not len(a.variance) or size <= _FAINT:
+        return 1.0
     Y = b.T[: a.m] - centre
     G = a.fit.T @ Y
     total = np.sum(Y**2)
@@ -236,8 +267,7 @@ def _reconstruction(a, b):
     residual = np.maximum(total - explained, 1e-14 * total)
     free = np.maximum(a.m - 1 - shrink.sum(axis=1), 1e-9)
     best = shrink[np.argmin(residual / free**2)]
-    left = b.T[a.m :] - centre
-    error = np.linalg.norm(left - a.held @ (G * (best / a.variance)[:, None])) / np.linalg.norm(left)
+    error = np.linalg.norm(left - a.held @ (G * (best / a.variance)[:, None])) / size
     return min(1.0, float(error))
 
 # %% ../nbs/09_connections.ipynb #7f25a6a0
@@ -252,7 +282,7 @@ MEASURES["reconstruction"] = Measure(
     light=_regression_light,
     value=_reconstruction,
     permute=lambda state, order: replace(state, T=state.T[order]),
-    half=lambda state, rows: _regression(state.T[rows]),
+    half=lambda state, rows: _regression(_part(state.T, rows)),
     symmetric=False,
     higher_is_closer=False,
     repeats=40,
@@ -408,8 +438,14 @@ class _Basis:
 
 
 def _basis(T, V):
+    """Where T (n, k) lacks directions, as a half of the molecules may, Q has fewer than k columns."""
     Q, R = np.linalg.qr(T)
-    return _Basis(Q, R @ V.T)
+    load = R @ V.T
+    turn, S, _ = np.linalg.svd(R)
+    if S[-1] > _FAINT:
+        return _Basis(Q, load)
+    turn = turn[:, S > _FAINT]
+    return _Basis(Q @ turn, turn.T @ load)
 
 
 def _canonical_prepare(space):
@@ -423,10 +459,14 @@ def _canonical_half(state, rows):
 
 
 def _svcca(a, b):
+    if not a.Q.size or not b.Q.size:
+        return 0.0
     return float(np.linalg.svd(a.Q.T @ b.Q, compute_uv=False).clip(max=1.0).mean())
 
 
 def _pwcca(a, b):
+    if not a.Q.size or not b.Q.size:
+        return 0.0
     _, correlation, directions = np.linalg.svd(a.Q.T @ b.Q, full_matrices=False)
     weight = np.abs(directions @ b.load).sum(axis=1)
     return float(weight @ correlation.clip(max=1.0) / weight.sum())
@@ -445,8 +485,11 @@ MEASURES["pwcca"] = Measure(value=_pwcca, symmetric=False, **_CANONICAL)
 
 # %% ../nbs/09_connections.ipynb #bffdfdac
 def _procrustes(a, b):
+    own = a.trace * b.trace
+    if own == 0:
+        return 1.0
     turned = np.linalg.svd(a.T.T @ b.T, compute_uv=False).sum()
-    return max(0.0, 1.0 - float(turned) / np.sqrt(a.trace * b.trace))
+    return max(0.0, 1.0 - float(turned) / np.sqrt(own))
 
 
 MEASURES["procrustes"] = Measure(*_LINEAR, _procrustes, _linear_permute, _linear_half, True, False, 50)
@@ -464,10 +507,12 @@ RSA_ROWS = 1000  # molecules that the repetitions of RSA use
 
 
 def _unit(values):
-    """Centre and scale a vector to length 1; float32, since a pair of molecules is one entry."""
+    """Centre and scale a vector to length 1, zeros if it is constant; float32, since a pair of molecules is one entry."""
+    if np.ptp(values) == 0:
+        return np.zeros(len(values), dtype=np.float32)
     values = values - values.mean(dtype=np.float64)
     norm = np.sqrt(np.sum(np.square(values), dtype=np.float64))
-    return (values / max(norm, 1e-300)).astype(np.float32)
+    return (values / norm).astype(np.float32)
 
 
 def _distance_ranks(T):
@@ -751,7 +796,8 @@ def connections(
     on the molecules used. Null and interval of CKA, Procrustes and reconstruction use each block's leading principal
     columns (99.9 % of the variance, at most 100; for reconstruction 99.99 %, at most 150), those of RSA at most RSA_ROWS
     molecules, which makes its null the stricter. Permutations and half-samples by default: 100; 50 for Procrustes and RSA,
-    40 for reconstruction.
+    40 for reconstruction. A half-sample in which a block is constant but for rounding counts as nothing in common: 0, or 1 for
+    errors and distances. So the interval of a block that varies in few molecules is wide.
 
     Raises
     ------

@@ -5,7 +5,7 @@ ones (CUR), found by linear algebra alone."""
 
 # %% auto #0
 __all__ = ['GRAM_FROM', 'BLOCK', 'SELECTIONS', 'right_singular', 'top_singular', 'choose_rank', 'PCA', 'pca', 'leverage_scores',
-           'select_columns', 'CUR', 'cur', 'selection_errors', 'BlockLeverage', 'block_leverage']
+           'select_columns', 'CUR', 'cur', 'selection_errors', 'BlockLeverage', 'block_leverage', 'block_scaler']
 
 # %% ../nbs/07_cur.ipynb #c656b0c4
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from .core import InputError
 from .core import check_choice
 from .core import check_number
 from .core import spawn_seeds
+from .embeddings import BlockScaler
 from .embeddings import EmbeddingBlocks
 from .embeddings import fit_block_scaler
 
@@ -582,12 +583,12 @@ def block_leverage(
 ) -> BlockLeverage:
     """Measure the leverage mass of each block (b,), unitless, summing to k, with intervals over molecules.
 
-    Blocks are centred, lose (near-)dead columns and are brought to unit Frobenius norm first. Mass, curve and scores
-    are exact to 1e-7. `removal`, `own` and the intervals work in at most 4 k (at least k + 50; intervals half of that) leading
-    directions, where both sides of the matrix exceed GRAM_FROM in those that the search for k has found; on embeddings of
-    trained encoders this changed removals by less than 0.001. The intervals resample
-    500 random groups of molecules where there are more than 500 (k > 80: fewer groups, at least 100), keep the scale of
-    the blocks, and show how the deviations from the resamples' mean spread about the mass.
+    Blocks are centred, lose (near-)dead columns and are brought to unit Frobenius norm first; one that is constant but for the
+    rounding of its own precision has mass 0. Mass, curve and scores are exact to 1e-7. `removal`, `own` and the intervals work
+    in at most 4 k (at least k + 50; intervals half of that) leading directions, where both sides of the matrix exceed GRAM_FROM
+    in those that the search for k has found; on embeddings of trained encoders this changed removals by less than 0.001. The
+    intervals resample 500 random groups of molecules where there are more than 500 (k > 80: fewer groups, at least 100), keep
+    the scale of the blocks, and show how the deviations from the resamples' mean spread about the mass.
 
     Raises
     ------
@@ -615,6 +616,26 @@ def block_leverage(
     share = float(np.sum(S[:k] ** 2) / _total(X))
     return BlockLeverage(k, names, mass, low, high, curve, score, removal, own, share)
 
+# %% ../nbs/07_cur.ipynb #b5c1e07d
+def block_scaler(
+    Z: np.ndarray,  # (n, d) finite numbers, in the precision they were computed in
+) -> BlockScaler | None:  # None: the block is constant
+    """Scaler of one block Z (n, d); None where no column varies by more than the rounding of the block's own precision.
+
+    Raises
+    ------
+    InputError
+        If values are not finite, or so large that their spread is not.
+    """
+    Z = np.asarray(Z)
+    Z = Z if Z.dtype.kind == "f" else Z.astype(np.float64)
+    try:
+        return fit_block_scaler(Z, np.zeros(Z.shape[1], dtype=int), "block")
+    except InputError:
+        if np.isfinite(Z.std(axis=0, dtype=np.float64)).all():
+            return None
+        raise
+
 # %% ../nbs/07_cur.ipynb #9379f255
 def _scaled_blocks(blocks):
     """Names, fused matrix X (n, d_kept), and for each kept column: block, number in its block, number in the whole."""
@@ -626,11 +647,11 @@ def _scaled_blocks(blocks):
     parts = []
     start = 0
     rows = None
-    for b, (name, Z) in enumerate(blocks.items()):
-        Z = np.asarray(Z, dtype=np.float64)
+    for b, (name, given) in enumerate(blocks.items()):
+        Z = np.asarray(given, dtype=np.float64)
         rows = _check_block(name, Z, rows)
-        if np.ptp(Z, axis=0).any():
-            scaler = fit_block_scaler(Z, np.zeros(Z.shape[1], dtype=int), "block")
+        scaler = block_scaler(given)  # not of Z: its limit is the precision in which the block came
+        if scaler is not None:
             kept = scaler.columns
             own = np.take(Z, kept, axis=1)  # as scaler.transform, but with rows contiguous: twice as fast below
             own -= scaler.mean

@@ -25,6 +25,7 @@ import pooch
 from .core import InputError
 from .core import progress_bar
 from .core import unknown_name
+from .molecules import CSV_ERRORS
 from .molecules import MoleculeTable
 from .molecules import Task
 from .molecules import read_molecules
@@ -185,7 +186,7 @@ def _read_text(path: Path) -> pd.DataFrame:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path, "rb") if packed else open(path, "rb") as file:
             return pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (OSError, EOFError, ValueError) as error:  # pandas' parser errors are ValueErrors
+    except (*CSV_ERRORS, ValueError) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}") from None
 
 # %% ../nbs/02_datasets.ipynb #b660def9

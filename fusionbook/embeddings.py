@@ -41,6 +41,20 @@ from .molecules import CSV_ERRORS
 from .molecules import canonical_smiles
 from .molecules import csv_error
 
+# %% ../nbs/06_embeddings.ipynb #b7c3e5a1
+def _positions(
+    rows: Sequence[int],  # positions, or n bools
+    n: int,
+) -> np.ndarray:  # whole numbers
+    """Turn what names rows into positions."""
+    rows = np.asarray(rows)
+    if rows.dtype == bool:
+        check_shape("rows", rows, (n,))
+        return np.flatnonzero(rows)
+    if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+        raise InputError("`rows` must be a list of whole numbers, or one bool a molecule.")
+    return rows.astype(np.int64)
+
 # %% ../nbs/06_embeddings.ipynb #65101c91
 @dataclass(frozen=True, eq=False)
 class EmbeddingBlocks:
@@ -84,8 +98,8 @@ class EmbeddingBlocks:
         return EmbeddingBlocks({name: self[name] for name in names}, self.smiles)
 
     def take(self, rows: Sequence[int]) -> "EmbeddingBlocks":
-        """Keep some molecules, in the order given."""
-        rows = np.asarray(rows)
+        """Keep the molecules at these positions, in the order given; or those where a mask of n bools is True."""
+        rows = _positions(rows, len(self.smiles))
         return EmbeddingBlocks({name: Z[rows] for name, Z in self.blocks.items()}, [self.smiles[i] for i in rows])
 
     def __repr__(self) -> str:
@@ -436,7 +450,7 @@ def _write_csv(path, schema, tables, zipped):
     with open(path, "wb") as raw:
         file = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) if zipped else raw
         for number, table in enumerate(tables):
-            text = table.to_pandas().to_csv(index=False, header=number == 0, lineterminator="\n")
+            text = table.to_pandas(integer_object_nulls=True).to_csv(index=False, header=number == 0, lineterminator="\n")
             file.write(text.encode("utf-8", "surrogatepass"))
         if zipped:
             file.close()

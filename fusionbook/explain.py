@@ -285,12 +285,12 @@ def _legend(limit, unit, width, height):
         parts.append(_text(x, height - 12, _shortened(number + ending, width / 2), 11, anchor))
     return "".join(parts)
 
-# %% ../nbs/10_explain.ipynb #62a762c6
+# %% ../nbs/10_explain.ipynb #5d0c6e2a
 _places, _weights = np.polynomial.legendre.leggauss(5)
 NODES = torch.from_numpy(_places / 2 + 0.5)  # shares of a piece; the third is its middle
 NODE_WEIGHTS = torch.from_numpy(_weights / 2)
 
-
+# %% ../nbs/10_explain.ipynb #62a762c6
 def path_gradient(
     f: Callable[[torch.Tensor], torch.Tensor],  # (m, d) float64 -> (m,)
     start: np.ndarray,  # (d,)
@@ -301,6 +301,11 @@ def path_gradient(
 
     Five Gauss-Legendre nodes a piece of the path; pieces are halved until gradient times length equals the rise of f on them, and together they
     miss a sixteenth of the tolerance at most.
+
+    Raises
+    ------
+    InputError
+        If f or its gradient is not finite somewhere on the path.
 
     References
     ----------
@@ -333,13 +338,19 @@ def path_gradient(
 # %% ../nbs/10_explain.ipynb #4c1d7a90
 def _values_at(f, start, way, shares):
     with torch.no_grad():
-        return f(start + shares[:, None] * way)
+        return _finite(f(start + shares[:, None] * way))
 
 
 def _gradient_at(f, start, way, shares):
     Z = (start + shares[:, None] * way).requires_grad_()
     values = f(Z)
-    return torch.autograd.grad(values.sum(), Z)[0], values.detach()
+    return _finite(torch.autograd.grad(values.sum(), Z)[0]), _finite(values.detach())
+
+
+def _finite(values):
+    if not torch.isfinite(values).all():
+        raise InputError("`f` or its gradient is not finite on the path from `start` to `end`; there are no contributions then.")
+    return values
 
 # %% ../nbs/10_explain.ipynb #bcf7211a
 @dataclass(frozen=True, eq=False)
@@ -532,7 +543,7 @@ def explain(
     Raises
     ------
     InputError
-        If the model cannot be explained, the task is unknown, or the SMILES cannot be read.
+        If the model cannot be explained, the task is unknown, the SMILES cannot be read, or `background` is empty.
 
     References
     ----------
@@ -542,7 +553,7 @@ def explain(
     _check_model(model, "explain")
     text, task = _one_smiles(molecule), _one_task(model, task)
     store = pack_graphs([text])
-    reference = None if background is None else pack_graphs(as_table(_listed(background)).smiles)
+    reference = _read_background(background)
     members = [_member(model, m, task, store, reference) for m in range(_n_members(model))]
     tolerance *= _left_over(members)
     results = [_attribute(member, number, len(members), tolerance) for number, member in enumerate(members)]
@@ -557,6 +568,16 @@ def explain(
     unit = next(one.unit for one in model.tasks_ if one.name == task)
     features = features.loc[order].reset_index(drop=True)
     return Explanation(task, unit, text, **sums, baseline_is=words, features=features, atom_blocks=atoms, note=note)
+
+# %% ../nbs/10_explain.ipynb #8b41f0d7
+def _read_background(background):
+    """Graphs of the molecules whose mean embedding is the baseline; None for none."""
+    if background is None:
+        return None
+    table = as_table(_listed(background))
+    if table.n == 0:
+        raise InputError("`background` holds no molecule; the baseline is a mean over some. Give at least one, or None.")
+    return pack_graphs(table.smiles)
 
 # %% ../nbs/10_explain.ipynb #d959f719
 def _attribute(member, number, n_members, tolerance):
@@ -699,8 +720,10 @@ def simple_descriptors(
     Raises
     ------
     InputError
-        If a SMILES cannot be read.
+        If a SMILES cannot be read, or one text is given in place of several.
     """
+    if isinstance(smiles, (str, bytes)):
+        raise InputError(f"`smiles` must be several SMILES; got one text. Write [{smiles!r}].")
     return _described(tuple(smiles)).copy()
 
 
@@ -1038,13 +1061,13 @@ def training_space(
     k: int | None = None,  # directions; None: see `fit_leverage`
 ) -> tuple[Callable[[EmbeddingBlocks], np.ndarray], LeverageSpace]:  # blocks -> (m, d) scaled rows; their space
     """Scale blocks as their training rows say, and find the main directions of those rows."""
-    Z = blocks.concatenate().astype(np.float64)
-    scaler = fit_block_scaler(Z, blocks.block_of, "block")
+    Z = blocks.concatenate()
+    scaler = fit_block_scaler(Z, blocks.block_of, "block")  # its limit is the precision that the blocks came in
 
     def scale(others):
         return scaler.transform(others.concatenate().astype(np.float64))
 
-    return scale, fit_leverage(scaler.transform(Z), k)
+    return scale, fit_leverage(scale(blocks), k)
 
 # %% ../nbs/10_explain.ipynb #f1e7ab70
 def applicability_domain(
@@ -1065,7 +1088,7 @@ def applicability_domain(
     Raises
     ------
     InputError
-        If the model has no encoders, there are no training rows, or k is out of range.
+        If the model has no encoders or was fitted with another split, there are no training rows, or k is out of range.
 
     References
     ----------
@@ -1074,6 +1097,7 @@ def applicability_domain(
     """
     _check_model(model, "applicability_domain")
     check_split(table, split)
+    _check_own_split(model, table, split)
     check_number("member", member, 0, _n_members(model) - 1, integer=True)
     trained_on = table.select(split.train)
     if trained_on.n < 2:
@@ -1091,6 +1115,17 @@ def applicability_domain(
     return frame
 
 # %% ../nbs/10_explain.ipynb #2cc52f86
+def _check_own_split(model, table, split):
+    """Refuse another split than the model was fitted with: molecules that it calls unseen may have been trained on."""
+    rows = np.concatenate([split.train, split.valid])
+    unknown = rows[~np.isin(molecule_keys([table.canonical[i] for i in rows]), model.seen_)]
+    if len(unknown):
+        raise InputError(
+            f"the model was fitted with another split: of the {len(rows)} training and validation molecules of this one it "
+            f"has never seen {len(unknown)}; first: row {unknown[0]} {table.smiles[unknown[0]]!r}. Give the split of its `fit`."
+        )
+
+
 def _read_molecules(molecules):
     """Read molecules in any form: the table, the input row of each, the number of input rows."""
     table = as_table(_listed(molecules))
@@ -1240,7 +1275,8 @@ def fit_intervals(
     Raises
     ------
     InputError
-        If calibration rows were trained on, no task is shared, or `scaled` is asked of a single model.
+        If calibration rows were trained on, the model was fitted with another split, no task is shared, or `scaled` is asked of
+        a single model.
 
     References
     ----------
@@ -1251,7 +1287,8 @@ def fit_intervals(
     _check_predicts(model)
     shared = _shared_tasks(model, table)
     chosen = table.select(split.valid if rows is None else _positions(rows))
-    _refuse_training_rows(table, split, chosen)
+    _check_own_split(model, table, split)
+    _refuse_training_rows(model, table, split, chosen)
     given = model.predict(chosen, spread=scaled)
     half, n, floor = {}, {}, {}
     for task in _names(model):
@@ -1290,9 +1327,11 @@ def _shared_tasks(model, table):
     return shared
 
 
-def _refuse_training_rows(table, split, chosen):
-    trained = set(table.select(split.train).canonical)
-    leaked = [text for text, spelled in zip(chosen.smiles, chosen.canonical) if spelled in trained]
+def _refuse_training_rows(model, table, split, chosen):
+    parts = model.encoders_ if isinstance(model, FusedParts) else [model]
+    keys = [one.trained_ for one in parts if hasattr(one, "trained_")]
+    trained = np.concatenate([molecule_keys(table.select(split.train).canonical), *keys])
+    leaked = [text for text, seen in zip(chosen.smiles, np.isin(molecule_keys(chosen.canonical), trained)) if seen]
     if leaked:
         raise InputError(
             f"{len(leaked)} of the {chosen.n} calibration molecules were trained on; first: {leaked[0]!r}. Errors on "

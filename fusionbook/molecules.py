@@ -89,6 +89,28 @@ def _why_not(smiles: str) -> str:
     problems = [" ".join(problem.Message().split()) for problem in Chem.DetectChemistryProblems(raw)]
     return "; ".join(problems) or "RDKit could not sanitise the molecule"
 
+# %% ../nbs/01_molecules.ipynb #c5d2a9e4
+def _refuse_one_text(smiles: object) -> None:
+    """Refuse one text where several SMILES are wanted: it would be read letter by letter."""
+    if isinstance(smiles, (str, bytes)):
+        raise InputError(f"`smiles` must be several SMILES; got one text. Write [{smiles!r}].")
+
+
+def _has_maps(mol: Chem.Mol, smiles: str) -> bool:
+    """Say whether an atom carries an atom-map number, such as `[CH3:1]`."""
+    return ":" in smiles and any(atom.GetAtomMapNum() for atom in mol.GetAtoms())
+
+
+def _without_maps(mol: Chem.Mol, smiles: str) -> Chem.Mol:
+    """Copy a molecule without atom-map numbers, and without stereocentres that only these numbers make."""
+    if not _has_maps(mol, smiles):
+        return mol
+    bare = Chem.Mol(mol)
+    for atom in bare.GetAtoms():
+        atom.SetAtomMapNum(0)
+    with rdBase.BlockLogs():
+        return _rdkit_mol(Chem.MolToSmiles(bare), sanitize=True) or bare
+
 # %% ../nbs/01_molecules.ipynb #ac011601
 def canonical_smiles(
     smiles: Iterable[str],  # n SMILES
@@ -97,11 +119,18 @@ def canonical_smiles(
 
     Returns three lists of n: the canonical SMILES (None where the SMILES cannot be used), the reason why it
     cannot be used ("" where it can), and a remark on a usable molecule that deserves a look ("" for none).
+    Atom-map numbers are not spelled.
+
+    Raises
+    ------
+    InputError
+        If `smiles` is one text (write a list).
     """
+    _refuse_one_text(smiles)
     canonical, reasons, remarks = [], [], []
     for text in smiles:
         mol, reason = parse_smiles(text)
-        spelled = None if mol is None else Chem.MolToSmiles(mol)
+        spelled = None if mol is None else Chem.MolToSmiles(_without_maps(mol, text))
         canonical.append(spelled)
         reasons.append(reason)
         remarks.append("" if mol is None else _remark(mol, text, spelled))
@@ -109,7 +138,7 @@ def canonical_smiles(
 
 
 def _remark(mol: Chem.Mol, text: str, canonical: str) -> str:
-    """Say what deserves a look: several parts, elements that the features do not know, text left over."""
+    """Say what deserves a look: several parts, elements that the features do not know, what was ignored."""
     remarks = []
     if "." in canonical:
         remarks.append(f"{canonical.count('.') + 1} separate parts (salt or mixture) kept as one graph")
@@ -117,6 +146,8 @@ def _remark(mol: Chem.Mol, text: str, canonical: str) -> str:
     if rare:
         symbols = ", ".join(Chem.GetPeriodicTable().GetElementSymbol(number) for number in rare)
         remarks.append(f"the atom features do not tell {symbols} from other rare elements")
+    if _has_maps(mol, text):
+        remarks.append("atom-map numbers were ignored")
     if len(text.split()) > 1:
         remarks.append("text after the first blank was ignored")
     return "; ".join(remarks)
@@ -248,8 +279,7 @@ def _locked(values: object, dtype: type, name: str) -> np.ndarray:
 
 def _checked_parts(table: MoleculeTable) -> dict[str, object]:
     """Check the parts of a table against each other and return them with their final types."""
-    if isinstance(table.smiles, str):
-        raise InputError(f"`smiles` must be several SMILES; got one text. Write [{table.smiles!r}].")
+    _refuse_one_text(table.smiles)
     smiles = tuple(table.smiles)
     tasks = tuple(table.tasks)
     n = len(smiles)
@@ -310,6 +340,34 @@ def _table_frame(table: MoleculeTable) -> pd.DataFrame:
         columns[free] = table.extra[name].copy()
     return pd.DataFrame(columns, index=pd.RangeIndex(table.n))
 
+# %% ../nbs/01_molecules.ipynb #a6e0c4d9
+_REPEATED = "the same molecule occurs"
+
+
+def _repeat_notes(table: MoleculeTable) -> list[Note]:
+    """Write one note for each molecule that occurs more than once; it says where labels disagree."""
+    again = np.flatnonzero(pd.Series(table.canonical, dtype=object).duplicated(keep=False))
+    groups = pd.Series(again).groupby([table.canonical[i] for i in again], sort=False).indices if again.size else {}
+    notes = []
+    for places in groups.values():
+        group = again[places]
+        group = group[np.argsort(table.rows[group], kind="stable")]
+        rows = table.rows[group].tolist()
+        shown = ", ".join(map(str, rows[:6])) + (", ..." if len(rows) > 6 else "")
+        block = table.Y[group]
+        lowest = np.where(np.isnan(block), np.inf, block).min(axis=0)
+        highest = np.where(np.isnan(block), -np.inf, block).max(axis=0)
+        unequal = [name for name, low, high in zip(table.task_names, lowest, highest) if low < high]
+        differ = f"; different labels for {', '.join(unequal[:6])}" if unequal else ""
+        notes.append(Note(rows[0], table.smiles[group[0]], f"{_REPEATED} {len(rows)} times, rows {shown}{differ}"))
+    return notes
+
+
+def _with_repeats(table: MoleculeTable) -> MoleculeTable:
+    """Write the notes on repeated molecules anew; the others stay."""
+    others = [note for note in table.notes if not note.text.startswith(_REPEATED)]
+    return replace(table, notes=tuple(sorted(others + _repeat_notes(table), key=lambda note: note.row)))
+
 # %% ../nbs/01_molecules.ipynb #fa2a5293
 def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
     """Build the table of `MoleculeTable.select`."""
@@ -324,7 +382,7 @@ def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
     if outside.size:
         raise InputError(f"`rows` must lie from 0 to {table.n - 1}; got {outside[0]}.")
     kept = set(table.rows[rows].tolist())
-    return MoleculeTable(
+    part = MoleculeTable(
         smiles=tuple(table.smiles[i] for i in rows),
         Y=table.Y[rows],
         tasks=table.tasks,
@@ -333,6 +391,7 @@ def _select_rows(table: MoleculeTable, rows: Sequence[int]) -> MoleculeTable:
         notes=tuple(note for note in table.notes if note.row in kept),
         extra=table.extra.iloc[rows],
     )
+    return _with_repeats(part)
 
 
 def _select_tasks(table: MoleculeTable, tasks: str | Sequence[str]) -> MoleculeTable:
@@ -344,7 +403,7 @@ def _select_tasks(table: MoleculeTable, tasks: str | Sequence[str]) -> MoleculeT
         if name not in table.task_names:
             raise unknown_name("task", name, table.task_names)
     columns = [table.task_names.index(name) for name in names]
-    return replace(table, Y=table.Y[:, columns], tasks=tuple(table.tasks[j] for j in columns))
+    return _with_repeats(replace(table, Y=table.Y[:, columns], tasks=tuple(table.tasks[j] for j in columns)))
 
 # %% ../nbs/01_molecules.ipynb #e8304aab
 def split_unit(
@@ -579,24 +638,6 @@ def _name_list(tasks: object) -> list[str]:
     return names
 
 # %% ../nbs/01_molecules.ipynb #325507cb
-def _repeat_notes(kept: list[int], smiles: list[str], canonical: list[str], Y: np.ndarray, names: list[str]):
-    """Write one note for each molecule that occurs more than once; it says where labels disagree."""
-    places = pd.Series(range(len(kept))).groupby(canonical, sort=False).indices if kept else {}
-    notes = []
-    for group in places.values():
-        if len(group) < 2:
-            continue
-        shown = ", ".join(str(kept[i]) for i in group[:6]) + (", ..." if len(group) > 6 else "")
-        block = Y[group]
-        lowest = np.where(np.isnan(block), np.inf, block).min(axis=0)
-        highest = np.where(np.isnan(block), -np.inf, block).max(axis=0)
-        unequal = [name for name, low, high in zip(names, lowest, highest) if low < high]
-        differ = f"; different labels for {', '.join(unequal[:6])}" if unequal else ""
-        text = f"the same molecule occurs {len(group)} times, rows {shown}{differ}"
-        notes.append(Note(kept[group[0]], smiles[kept[group[0]]], text))
-    return notes
-
-
 def _problems(rejected: list[Rejected], cells: list[Note]) -> list[str]:
     """Write rejected rows and bad cells as lines, in the order of the rows."""
     lines = [(item.row, f"row {item.row} {item.smiles[:60]!r}: {item.reason}") for item in rejected]
@@ -631,19 +672,18 @@ def _build_table(frame: pd.DataFrame, smiles: str, chosen: dict[str, Task], read
     ]
     _tell(rejected, cells, len(frame), on_error)
     Y = np.column_stack([np.empty((len(frame), 0)), *(values for values, _, _ in read.values())])[kept]
-    spelled = [canonical[i] for i in kept]
-    repeats = _repeat_notes(kept, texts, spelled, Y, [task.name for task in chosen.values()])
     odd = [Note(i, texts[i], remarks[i]) for i in kept if remarks[i]]
-    return MoleculeTable(
+    table = MoleculeTable(
         smiles=tuple(texts[i] for i in kept),
         Y=Y,
         tasks=tuple(chosen.values()),
         rows=kept,
-        canonical=tuple(spelled),
+        canonical=tuple(canonical[i] for i in kept),
         rejected=tuple(rejected),
-        notes=tuple(sorted(cells + odd + repeats, key=lambda note: note.row)),
+        notes=tuple(cells + odd),
         extra=frame.drop(columns=[smiles, *chosen]).iloc[kept],
     )
+    return _with_repeats(table)
 
 # %% ../nbs/01_molecules.ipynb #9d94811e
 def read_molecules(
@@ -823,7 +863,9 @@ def _check_fits(split: Split, n: int) -> None:
 def murcko_scaffold(
     smiles: str,  # a SMILES that can be used
 ) -> str:  # canonical SMILES of the scaffold, "" for a molecule without rings
-    """Find the Bemis-Murcko scaffold: the ring systems and the chains that join them, no stereochemistry.
+    """Find the Bemis-Murcko scaffold: the ring systems and the chains that join them.
+
+    Stereochemistry and atom-map numbers are left out.
 
     Raises
     ------
@@ -840,7 +882,7 @@ def murcko_scaffold(
     if mol.GetRingInfo().NumRings() == 0:
         return ""
     with rdBase.BlockLogs():
-        return MurckoScaffold.MurckoScaffoldSmiles(mol=mol, includeChirality=False)
+        return MurckoScaffold.MurckoScaffoldSmiles(mol=_without_maps(mol, smiles), includeChirality=False)
 
 
 def _groups(table: MoleculeTable, by: str) -> list[np.ndarray]:

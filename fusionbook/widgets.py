@@ -111,6 +111,7 @@ from .fusion import compare
 from .fusion import molecule_keys
 from .molecules import MoleculeTable
 from .molecules import Split
+from .molecules import canonical_smiles
 from .molecules import check_tasks
 from .molecules import parse_smiles
 from .molecules import read_molecules
@@ -292,9 +293,9 @@ def fit_map(
     blocks: EmbeddingBlocks,  # n molecules; one block, or several brought to one scale
 ) -> LatentMap:
     """Draw the two main directions of an embedding. Raises InputError if it has fewer than two."""
-    Z = blocks.concatenate().astype(np.float64)
+    Z = blocks.concatenate()
     scaler = fit_block_scaler(Z, blocks.block_of, "block")
-    X = scaler.transform(Z)
+    X = scaler.transform(Z.astype(np.float64))
     reducer = pca(X, 2)
     squares = np.sum(X**2, axis=1)
     return LatentMap(reducer.transform(X), reducer.explained, scaler, reducer, X.astype(np.float32), squares)
@@ -340,10 +341,10 @@ def fit_spectrum(
 ) -> Spectrum:
     """Find the directions that hold 99 % of the variance of the block-scaled embedding, and the leverage in them."""
     leverage = block_leverage(blocks, n_boot=n_boot)
-    Z = blocks.concatenate().astype(np.float64)
+    Z = blocks.concatenate()
     order = leverage.scores["column"].to_numpy()
     scaler = fit_block_scaler(Z, blocks.block_of, "block")
-    X = scaler.transform(Z)[:, np.searchsorted(scaler.columns, order)]
+    X = scaler.transform(Z.astype(np.float64))[:, np.searchsorted(scaler.columns, order)]
     S, Vt = top_singular(X, leverage.k, width=2 * leverage.k)
     return Spectrum(leverage, S, Vt)
 
@@ -1079,10 +1080,9 @@ def find_molecules(
     if how in ("text", "row"):
         return _find_text(table, text) if how == "text" else _find_rows(table, text)
     if how == "SMILES":
-        mol, reason = parse_smiles(text)
-        if mol is None:
+        (wanted,), (reason,), _ = canonical_smiles([text])
+        if wanted is None:
             raise InputError(f"{text!r} is no SMILES that can be read: {reason}.")
-        wanted = Chem.MolToSmiles(mol)
         return np.array([i for i, one in enumerate(table.canonical) if one == wanted], dtype=np.int64)
     with rdBase.BlockLogs():
         pattern = Chem.MolFromSmarts(text)

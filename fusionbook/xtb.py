@@ -627,7 +627,8 @@ TABLE = tuple(name for name in PROPERTIES if name not in ("ea", "solvation_octan
 def _atom_energy(number: int) -> float:
     """Compute the energy of a free atom in Hartree, with the unpaired electrons of its ground state."""
     if number not in UNPAIRED:
-        raise _Failed(f"no free-atom reference for {Chem.GetPeriodicTable().GetElementSymbol(number)}")
+        symbol = Chem.GetPeriodicTable().GetElementSymbol(number)
+        raise _Failed(f"no free-atom reference for {symbol}; the properties other than `atomisation` need none")
     atom = _calculator(np.array([number]), np.zeros((1, 3)), uhf=UNPAIRED[number])
     return atom.singlepoint().get("energy")
 
@@ -656,29 +657,30 @@ def _orbitals(result: object) -> dict[str, float]:
     return {"homo": homo, "lumo": lumo, "gap": lumo - homo}
 
 
-def _shape(numbers: np.ndarray, positions: np.ndarray) -> dict[str, float]:
-    """Mass-weighted radius of gyration, angstrom."""
-    table = Chem.GetPeriodicTable()
-    masses = np.array([table.GetAtomicWeight(int(number)) for number in numbers])
+def _shape(mol: Chem.Mol, positions: np.ndarray) -> dict[str, float]:
+    """Mass-weighted radius of gyration, angstrom; an atom with an isotope label has that isotope's mass."""
+    masses = np.array([atom.GetMass() for atom in mol.GetAtoms()])
     centre = np.average(positions, axis=0, weights=masses)
     square = np.average(((positions - centre) ** 2).sum(1), weights=masses)
     return {"rg": np.sqrt(square) * ANGSTROM}
 
 # %% ../nbs/14_xtb.ipynb #b3bd11b3
 def _measure(
-    numbers: np.ndarray,  # atomic numbers, shape (n_atoms,)
+    mol: Chem.Mol,  # with hydrogens
     positions: np.ndarray,  # relaxed, Bohr, shape (n_atoms, 3)
     result: object,  # tblite's result there
     wanted: set[str],  # names from PROPERTIES; dear steps are left out where nothing needs them
 ) -> dict[str, float]:
     """Compute the properties of one relaxed molecule, in the units of `PROPERTIES`."""
+    numbers = np.array([atom.GetAtomicNum() for atom in mol.GetAtoms()])
     energy = result.get("energy")
     charges = result.get("charges")
-    values = {**_orbitals(result), **_shape(numbers, positions)}
+    values = {**_orbitals(result), **_shape(mol, positions)}
     values["dipole"] = np.linalg.norm(result.get("dipole")) * DEBYE
     values["q_max"] = charges.max()
     values["q_min"] = charges.min()
-    values["atomisation"] = (sum(_atom_energy(int(z)) for z in numbers) - energy) * EV / len(numbers)
+    if "atomisation" in wanted:
+        values["atomisation"] = (sum(_atom_energy(int(z)) for z in numbers) - energy) * EV / len(numbers)
     for name, charge in (("ip", 1), ("ea", -1)):
         if name in wanted:
             ion = _calculator(numbers, positions, charge=charge, uhf=1).singlepoint().get("energy")
@@ -715,7 +717,7 @@ def _compute_one(
             problem = _changed_bond(mol, positions)
             if problem:
                 raise _Failed(problem)
-            values = _measure(numbers, positions, result, wanted)
+            values = _measure(mol, positions, result, wanted)
     except _Failed as failed:
         return {}, str(failed)
     except (RuntimeError, ValueError) as error:

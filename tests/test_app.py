@@ -26,7 +26,7 @@ from rdkit.Chem import Descriptors
 import fusionbook
 import fusionbook.datasets
 from fusionbook import app
-from fusionbook.core import InputError, assert_array
+from fusionbook.core import InputError, RowsWarning, assert_array
 from fusionbook.molecules import read_molecules
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -484,6 +484,27 @@ def test_app_gives_every_molecule_its_part_back(files):
         frame["part"] = np.repeat(["test", "train", "valid"], 20)
         frame.to_csv(files / "other.csv", index=False)
         app.open_study(dict(request, data=str(files / "other.csv"), split="part"))
+
+
+def test_parts_are_found_by_molecule_whatever_its_spelling(tmp_path):
+    pd.DataFrame(
+        {"smiles": ["CCO", "CC", "c1ccccc1", "CN"], "split": ["train", "train", "valid", "test"]}
+    ).to_csv(tmp_path / "split.csv", index=False)
+    table = read_molecules(
+        pd.DataFrame({"smiles": ["OCC", "C1=CC=CC=C1", "NC", "CCC"], "a": [1.0, 2.0, 3.0, 4.0]})
+    )
+    assert app.kept_split(table, [tmp_path]).to_column(4).tolist() == ["train", "valid", "test", ""]
+    pd.DataFrame({"smiles": ["CCO"]}).to_csv(tmp_path / "split.csv", index=False)
+    with pytest.raises(InputError, match="must have the columns"):
+        app.kept_split(table, [tmp_path])
+
+
+def test_a_sample_keeps_the_rejected_rows_on_record():
+    frame = pd.DataFrame({"smiles": ["CCO", "C1CC", "CC", "CCC"], "a": [1.0, 2.0, 3.0, 4.0]})
+    with pytest.warns(RowsWarning):
+        table = read_molecules(frame)
+    drawn = app._sample(table, 2, seed=0)
+    assert drawn.n == 2 and drawn.report()["row"].tolist() == [1]
 
 
 def test_app_file_names_are_never_code(run, served, files, tmp_path, monkeypatch):

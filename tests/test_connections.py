@@ -481,6 +481,137 @@ def test_refusals():
             connections(blocks, **option)
 
 
+# blocks that do not vary, or hardly
+
+
+def collapsed(n=60, width=12):
+    """Rows equal but for the last digit of float32; which of two neighbours it is goes along with the size of the molecule."""
+    rng = np.random.default_rng(0)
+    size = rng.integers(3, 20, n)
+    row = rng.uniform(1, 2, width).astype(np.float32)
+    above = (size[:, None] > 10) ^ (rng.random((n, width)) < 0.1)
+    return np.where(above, np.nextafter(row, np.float32(3)), row), size[:, None].astype(float)
+
+
+def test_rounding_of_a_collapsed_float32_block_is_no_space():
+    Z, size = collapsed()
+    with pytest.raises(InputError, match="'Z' is constant: all 60 molecules"):
+        read_space(Z, "Z")
+    for name in NAMES:
+        with pytest.raises(InputError, match="'X' is constant"):
+            compare_spaces(Z, size, name)
+    X = np.random.default_rng(1).normal(size=(60, 3))
+    for part in ({"floor": {"flat": Z}}, {"ceiling": {"flat": Z, "X": X}}):
+        with pytest.raises(InputError, match="'flat' is constant"):
+            connections({"flat": X, "X": X}, **part)
+    with pytest.raises(InputError, match="'flat' is constant"):
+        connections({"flat": Z, "X": X})
+    with pytest.raises(InputError, match="'flat' is constant"):
+        transfer_matrix({"flat": Z}, size, Split(np.arange(30), np.arange(30, 40), np.arange(40, 60)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_that_vary_keep_their_digits_in_any_precision(name):
+    X, Y = (Z.astype(np.float32) for Z in pair(0))
+    value = compare_spaces(X.astype(np.float64), Y.astype(np.float64), name)
+    assert_array(compare_spaces(X, Y, name), value, rtol=0)
+    loud = np.hstack([X, np.full((len(X), 1), 1e14)])  # one column alone does not make a block constant
+    assert_array(compare_spaces(loud, Y, name), value, rtol=0 if name != "pwcca" else 1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", [2, 3])
+def test_two_or_three_molecules_are_too_few(name, n):
+    X, Y = pair(0, n=n)
+    with pytest.raises(InputError, match=f"^{n} molecules are too few .* give 4 or more"):
+        compare_spaces(X, Y, name)
+    X, Y = pair(0, n=4)
+    assert MEASURES[name].lowest <= compare_spaces(X, Y, name) <= 1
+
+
+def sparse(n, number, width=1, seed=0, offset=0.0):
+    """Blocks that differ from a constant row in a few molecules only."""
+    rng = np.random.default_rng(seed)
+    Z = np.full((n, width), offset)
+    Z[rng.permutation(n)[:number]] += rng.uniform(1, 2, size=(number, width))
+    return Z
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("n", "number"), [(40, 1), (60, 2), (128, 3)])
+@pytest.mark.filterwarnings("error")
+def test_blocks_that_vary_in_few_molecules(name, n, number):
+    """No NaN and no warning; every number is one that the measure may take, and intervals hold the value."""
+    blocks = {
+        "few": sparse(n, number),
+        "other": sparse(n, number, seed=1),
+        "wide": sparse(n, number, 5, seed=2, offset=3.3).astype(np.float32),
+        "full": np.random.default_rng(3).normal(size=(n, 4)),
+    }
+    found = connections(blocks, measure=name, ceiling=blocks, floor=blocks, n_boot=20, n_permutations=20)
+    for what in (found.value, found.low, found.high, found.null, found.ceiling, found.floor):
+        assert (what >= MEASURES[name].lowest - 1e-6).all() and (what <= 1 + 1e-6).all()
+    assert (found.low <= found.value).all() and (found.value <= found.high).all()
+    assert np.isfinite(found.to_long()["low"]).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "knn"])
+@pytest.mark.parametrize("offset", [0.0, 3.3])
+def test_a_half_in_which_a_block_is_constant_has_nothing_in_common(name, offset):
+    tools = MEASURES[name]
+    flat = sparse(60, 2, 3, offset=offset)
+    rows = np.flatnonzero(flat[:, 0] == offset)[:30]
+    halves = []
+    for Z in (flat, np.random.default_rng(1).normal(size=(60, 4))):
+        space = read_space(Z)
+        halves.append(tools.half(tools.light(space, tools.prepare(space)), rows))
+    nothing = 0.0 if tools.higher_is_closer else 1.0
+    for a, b in ((0, 1), (1, 0), (0, 0)):
+        assert_array(tools.value(halves[a], halves[b]), nothing, atol=1e-12)
+    assert tools.value(halves[1], halves[1]) == pytest.approx(1 - nothing, abs=1e-3)
+
+
+def test_a_direction_that_is_still_in_a_half_is_left_out_of_canonical_correlations():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 1))
+    spike = np.zeros((60, 1))
+    spike[7] = 5
+    both = np.hstack([x, spike])
+    rows = np.delete(np.arange(60), 7)
+    for name in ("svcca", "pwcca"):
+        tools = MEASURES[name]
+        halves = [tools.half(tools.prepare(read_space(Z)), rows) for Z in (both, x)]
+        assert halves[0].Q.shape == (59, 1)
+        assert_array([tools.value(*halves), tools.value(*halves[::-1])], [1.0, 1.0], rtol=1e-9)
+
+
+def test_the_fitting_half_of_a_reconstruction_may_be_constant():
+    X = np.random.default_rng(1).normal(size=(40, 3))
+    order = np.random.default_rng(0).permutation(40)
+    held, fits = np.zeros((2, 40, 1))
+    held[order[33]] = 1  # among the molecules that are held out: the half that fits is constant
+    fits[order[3]] = 1
+    assert_array(compare_spaces(X, held, "reconstruction"), 1.0)
+    assert compare_spaces(held, X, "reconstruction") == 1
+    assert compare_spaces(held, held, "reconstruction") == 1
+    assert compare_spaces(fits, fits, "reconstruction") < 1e-6
+    assert 0.9 < compare_spaces(X, fits, "reconstruction") < 1
+
+
+def test_debiased_cka_of_a_block_in_which_one_molecule_differs():
+    one, other = np.zeros((40, 1)), np.zeros((40, 2))
+    one[3] = other[5] = 1
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    assert compare_spaces(one, X, "cka_debiased") == 0
+    assert compare_spaces(one, other, "cka_debiased") == 0
+    other[9] = 1
+    assert_array(compare_spaces(other, 3 * other, "cka_debiased"), 1.0)
+
+
+def test_rsa_where_all_distances_are_equal():
+    assert compare_spaces(np.eye(40), pair(0, n=40)[0], "rsa") == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_fewer_molecules_than_columns(name):
     rng = np.random.default_rng(0)

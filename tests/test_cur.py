@@ -15,6 +15,7 @@ from fusionbook.core import InputError, assert_array
 from fusionbook.cur import (
     SELECTIONS,
     block_leverage,
+    block_scaler,
     choose_rank,
     cur,
     leverage_scores,
@@ -505,6 +506,42 @@ def test_one_block_dead_columns_and_dead_blocks():
     assert_array(two.scores.column, [3, 4, 6, 7, 8])
     assert_array(two.to_frame()["columns"], [0, 5])
     assert_array(two.removal, [[np.nan, 0], [0, np.nan]], atol=1e-12)
+
+
+def test_rounding_of_a_collapsed_float32_block_is_no_space():
+    """Rows equal but for the last digit; rounding that goes along with a quantity of the molecules is still rounding."""
+    rng = np.random.default_rng(0)
+    size = rng.integers(3, 20, 60)
+    row = rng.uniform(1, 2, 12).astype(np.float32)
+    above = (size[:, None] > 10) ^ (rng.random((60, 12)) < 0.1)
+    collapsed = np.where(above, np.nextafter(row, np.float32(3)), row)
+    assert (np.ptp(collapsed, axis=0) > 0).all() and block_scaler(collapsed) is None
+    blocks = {"good": decaying(60, 9).astype(np.float32), "collapsed": collapsed}
+    found = block_leverage(blocks, k=5)
+    assert_array(found.mass, [5.0, 0.0], atol=1e-12)
+    assert_array(found.scores.column, np.arange(9))
+    same = block_leverage(blocks | {"collapsed": np.ones((60, 12))}, k=5)
+    assert_array(found.low, same.low, rtol=0)
+    with pytest.raises(InputError, match="no column of any block varies"):
+        block_leverage(EmbeddingBlocks({"collapsed": collapsed}, [f"C{i}" for i in range(60)]))
+
+
+def test_blocks_that_vary_keep_their_digits_in_any_precision():
+    Z = decaying(60, 9).astype(np.float32)
+    found = block_leverage({"a": Z, "b": Z[:, ::2] ** 2}, k=5)
+    cast = block_leverage({"a": Z.astype(np.float64), "b": (Z[:, ::2] ** 2).astype(np.float64)}, k=5)
+    assert_array(found.mass, cast.mass, rtol=0)
+    assert_array(found.high, cast.high, rtol=0)
+    whole = np.random.default_rng(0).integers(0, 5, (60, 4))
+    for kind in (object, np.int8, np.float16):
+        assert_array(block_leverage({"a": whole.astype(kind)}, k=2).mass, [2.0])
+
+
+def test_the_scaler_of_a_block_refuses_what_is_not_finite():
+    with pytest.raises(InputError, match="nan at row 1"):
+        block_scaler(np.array([[1.0], [np.nan]]))
+    with np.errstate(over="ignore"), pytest.raises(InputError, match="no column"):
+        block_scaler(np.array([[1e200], [-1e200]]))  # varies, and how: not constant
 
 
 def test_embedding_blocks_ranks_and_default_rank():

@@ -169,6 +169,33 @@ def test_an_unexpected_file_is_refused_and_not_kept(served, text, piece):
     assert names(served.cache) == []
 
 
+DAMAGED = {
+    "cut": gzip.compress(TEXT.encode())[:-20],
+    "checksum": gzip.compress(TEXT.encode())[:-8] + bytes(8),
+    "packing": gzip.compress(TEXT.encode())[:10] + b"\xff" * 40,  # zlib's own error, neither OSError nor EOFError
+}
+
+
+@network
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_gzip_is_refused_and_not_kept(served, how):
+    (served.folder / "SAMPL.csv").write_bytes(DAMAGED[how])
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        download_moleculenet("freesolv", source=served.source)
+    assert names(served.cache) == []
+    (served.folder / "SAMPL.csv").write_bytes(gzip.compress(TEXT.encode()))
+    assert download_moleculenet("freesolv", source=served.source).n == 3
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_damaged_gzip_at_hand_is_refused(tmp_path, how):
+    file = tmp_path / "SAMPL.csv.gz"
+    file.write_bytes(DAMAGED[how])
+    with pytest.raises(InputError, match="cannot be read as CSV"):
+        download_moleculenet("freesolv", path=file)
+    assert file.exists()
+
+
 @network
 def test_a_torn_download_leaves_nothing_behind(served):
     torn = replace(served.source, url=served.url + "torn.csv")

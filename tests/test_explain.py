@@ -182,6 +182,16 @@ def test_no_way_to_go_gives_nothing():
     assert np.isfinite(path_gradient(lambda Z: torch.relu(Z).sum(dim=1), [1.0, -1.0], [1.0, -1.0])).all()
 
 
+def test_a_path_that_is_not_finite_is_refused():
+    for f, start in (
+        (lambda Z: torch.log(Z[:, 0]), [-1.0]),
+        (lambda Z: Z[:, 0], [np.nan]),
+        (lambda Z: 1 / Z[:, 0], [-1.0]),
+    ):
+        with pytest.raises(InputError, match="not finite"):
+            path_gradient(f, start, [1.0])
+
+
 def test_captum_agrees():
     attr = pytest.importorskip("captum.attr")
     generator = torch.Generator().manual_seed(3)
@@ -257,6 +267,8 @@ def test_encoders_explain_themselves_in_one_block(table, split, small_config, si
     from_mean = explain(multi, "CCCO", "logP", background=table.select(split.train))
     assert from_mean.baseline != one.baseline
     assert_array(from_mean.atoms.sum(), from_mean.prediction - from_mean.baseline, rtol=0.01)
+    with pytest.raises(InputError, match="holds no molecule"):
+        explain(multi, "CCCO", "logP", background=table.select([]))
     itself = explain(multi, "CCCO", "logP", background="CCCO")
     assert_array(itself.blocks.to_numpy(), [0.0], atol=1e-6)
 
@@ -677,6 +689,22 @@ def test_scaled_intervals_widen_with_the_spread(single, table, split):
     assert width.std() > 0
     with pytest.raises(InputError, match="n_models=2"):
         fit_intervals(MeanPredictor().fit(table, split), table, split, 0.5, scaled=True)
+
+
+def test_a_split_the_model_was_not_fitted_with_is_refused(synthetic):
+    mine, other = (split_molecules(synthetic, fractions=(0.4, 0.2, 0.4), seed=seed) for seed in (0, 1))
+    config = TrainConfig(epochs=1, min_steps=1)
+    single = SingleTask(config=config).fit(synthetic, mine)
+    for model in (MeanPredictor().fit(synthetic, mine), single):
+        with pytest.raises(InputError, match="fitted with another split"):
+            fit_intervals(model, synthetic, other)
+    with pytest.raises(InputError, match="fitted with another split"):
+        applicability_domain(single, synthetic, other, ["CCO"])
+    swapped = Split(train=mine.valid, valid=mine.train, test=mine.test)
+    fused = FusedMultiTask([single]).fit(synthetic, mine)
+    for model in (single, fused):
+        with pytest.raises(InputError, match="were trained on"):
+            fit_intervals(model, synthetic, swapped)
 
 
 def test_refusals_of_intervals(synthetic):

@@ -99,6 +99,18 @@ def test_csv_targets_hold_the_same(source, tmp_path, ending):
     pd.testing.assert_frame_equal(one, other, check_dtype=False)
 
 
+def test_whole_numbers_with_gaps_are_copied_as_they_are(tmp_path):
+    """12 must not become 12.0, nor a long registry number another one, in a chunk that holds a gap."""
+    numbers = pa.array([12, 9007199254740997, None, 2**63 - 1, 7])
+    source, target = tmp_path / "library.parquet", tmp_path / "out.csv"
+    pq.write_table(pa.table({"smiles": ["C"] * 5, "id": numbers, "known": [True, None, False, True, True]}), source)
+    for chunk_rows in (1, 2, 5):
+        stream_molecules(source, target, atoms, chunk_rows=chunk_rows)
+        out = pd.read_csv(target, dtype=str, keep_default_na=False)
+        assert out["id"].tolist() == ["12", "9007199254740997", "", "9223372036854775807", "7"]
+        assert out["known"].tolist() == ["True", "", "False", "True", "True"]
+
+
 def test_chunks_are_read_as_a_whole_table_is(tmp_path):
     """Quotes, line breaks in cells, empty lines in the middle and at the end, names with blanks."""
     text = '\ufeffname , smiles,\n"a\nb",C,1\n\n"c,""d""",CC,\n,,\nNA,CCC,3\n\n\n,,\n'

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fusionbook.core import InputError, RowsWarning, assert_array
 from fusionbook.molecules import (
     MoleculeTable,
+    Note,
     Split,
     Task,
     as_table,
@@ -85,6 +86,41 @@ def test_single_atoms_salts_and_odd_elements_are_molecules(text):
     mol, why = parse_smiles(text)
     assert why == ""
     assert mol.GetNumAtoms() >= 1
+
+
+@pytest.mark.parametrize(
+    ("mapped", "plain"),
+    [
+        ("[CH3:1][OH:2]", "CO"),
+        ("[H:3][O:2][CH3:1]", "CO"),
+        ("[13CH3:7]O", "[13CH3]O"),
+        ("[CH3:1][C@H:2]([F:3])Cl", "C[C@H](F)Cl"),
+        ("[CH3:1][C@H](F)[CH3:2]", "CC(C)F"),  # only the numbers tell the two methyl groups apart
+        ("[CH3:1]/C(=C/F)[CH3:2]", "CC(C)=CF"),
+        ("[cH:1]1[cH:2][cH:3][cH:4][cH:5][c:6]1[OH:7]", "c1ccccc1O"),
+        ("[Na+:1].[Cl-:2]", "[Na+].[Cl-]"),
+    ],
+)
+def test_atom_map_numbers_make_no_other_molecule(mapped, plain):
+    canonical, reasons, remarks = canonical_smiles([mapped, plain])
+    assert canonical[0] == canonical[1]
+    assert reasons == ["", ""]
+    assert ["atom-map numbers were ignored" in remark for remark in remarks] == [True, False]
+
+
+def test_aromatic_bonds_and_names_with_a_colon_are_no_atom_map_numbers():
+    canonical, _, remarks = canonical_smiles(["c1:c:c:c:c:c:1", "CO id:7"])
+    assert canonical == ["c1ccccc1", "CO"]
+    assert remarks == ["", "text after the first blank was ignored"]
+
+
+def test_numbered_and_plain_molecules_stay_together():
+    smiles = [f"[CH3:1]{'C' * i}" for i in range(1, 21)] + ["C" * (i + 1) for i in range(1, 21)]
+    table = table_of(smiles)
+    assert len(set(table.canonical)) == 20
+    split = split_molecules(table, fractions=(0.5, 0.25, 0.25))
+    for part in (split.train, split.valid, split.test):
+        assert {i % 20 for i in part if i < 20} == {i % 20 for i in part if i >= 20}
 
 
 def test_a_molecule_of_500_heavy_atoms():
@@ -421,6 +457,20 @@ def test_selecting_rows_and_tasks(frame):
         table.only(["logs"])
 
 
+def test_notes_on_repeats_are_about_the_rows_selected():
+    smiles = ["CO", "OC", "C(O)", "CC", "CC.CC"]
+    table = read_molecules(pd.DataFrame({"smiles": smiles, "a": [1.0, 2.0, 2.0, 3.0, 4.0], "b": [5.0] * 5}))
+    salt = Note(4, "CC.CC", "2 separate parts (salt or mixture) kept as one graph")
+    repeated = "the same molecule occurs"
+    assert table.notes == (Note(0, "CO", f"{repeated} 3 times, rows 0, 1, 2; different labels for a"), salt)
+    assert table.select([1, 2]).notes == (Note(1, "OC", f"{repeated} 2 times, rows 1, 2"),)
+    assert table.select([4, 2, 0]).notes == (Note(0, "CO", f"{repeated} 2 times, rows 0, 2; different labels for a"), salt)
+    assert table.select([0, 3]).notes == ()
+    assert table.select([0, 1, 2]).select([0]).notes == ()
+    assert table.select(range(5)).notes == table.notes
+    assert table.only("b").notes == (Note(0, "CO", f"{repeated} 3 times, rows 0, 1, 2"), salt)
+
+
 def test_selecting_keeps_the_callers_positions():
     table, _ = read_quietly(
         pd.DataFrame({"smiles": ["CC(", "C", "[Na+].[Cl-]", "CC"], "a": [1.0, 2.0, 3.0, 4.0]})
@@ -498,6 +548,14 @@ def test_smiles_from_frames_files_and_with_gaps(frame, tmp_path):
 def test_no_smiles_at_all(wrong, piece):
     with pytest.raises(InputError, match=piece):
         as_table(wrong)
+
+
+@pytest.mark.parametrize("text", ["CCO", b"CCO"])
+def test_one_text_is_not_read_letter_by_letter(text):
+    with pytest.raises(InputError, match=r"several SMILES; got one text. Write \[b?'CCO'\]"):
+        canonical_smiles(text)
+    with pytest.raises(InputError, match="got one text"):
+        MoleculeTable(text, np.zeros((3, 1)), (Task("a"),))
 
 
 def test_a_table_without_a_smiles_column():
@@ -637,6 +695,11 @@ def test_the_largest_scaffolds_train():
 )
 def test_scaffolds_by_hand(smiles, scaffold):
     assert murcko_scaffold(smiles) == scaffold
+
+
+def test_scaffolds_carry_no_atom_map_numbers():
+    assert murcko_scaffold("[CH3:1][c:2]1[cH:3][cH:4][cH:5][cH:6][cH:7]1") == "c1ccccc1"
+    assert murcko_scaffold("[CH2:1]1[CH2:2][CH:3]1[CH2:4][cH0]1ccccc1") == murcko_scaffold("C1CC1Cc1ccccc1")
 
 
 def test_scaffold_of_a_scaffold_is_itself():

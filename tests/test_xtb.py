@@ -262,6 +262,40 @@ def test_rows_that_cannot_be_computed_are_reported_in_place():
 
 
 @needs_tblite
+def test_elements_without_a_free_atom_reference_lack_the_atomisation_energy_only():
+    others = [name for name in xtb.PROPERTIES if name != "atomisation"]
+    frame = xtb.compute_xtb(["[AsH3]", "[Na]C"], others, n_jobs=1, progress=False)
+    assert frame["problem"].tolist() == ["", ""]
+    assert frame.drop(columns="problem").notna().all(axis=None)
+    frame = xtb.compute_xtb(["[AsH3]", "O"], ["rg", "atomisation"], n_jobs=1, progress=False)
+    assert "no free-atom reference for As" in frame.loc[0, "problem"]
+    assert "`atomisation`" in frame.loc[0, "problem"]
+    assert frame.loc[1, "problem"] == ""
+
+
+@needs_tblite
+def test_isotopes_have_their_own_mass():
+    frame = xtb.compute_xtb(["O", "[2H]O[2H]", "[18OH2]", "[16OH2]"], ["rg", "gap"], n_jobs=1, progress=False)
+    plain, heavy_ends, heavy_centre, usual = frame["rg (angstrom)"]
+    assert heavy_centre < plain < heavy_ends
+    assert usual == pytest.approx(plain, rel=1e-3)
+    np.testing.assert_allclose(frame["gap (eV)"], frame.loc[0, "gap (eV)"], atol=1e-3)
+    # ends at x = +half and -half on the line y = 0, the centre at y = height; the mean square distance from the mass centre
+    half, height = 0.96 * np.sin(np.radians(107) / 2), 0.96 * np.cos(np.radians(107) / 2)
+    by_hand = []
+    for end in (1.008, 2.014101778):
+        share = 2 * end / (2 * end + 15.999)
+        by_hand.append(np.sqrt(share * half**2 + share * (1 - share) * height**2))
+    assert heavy_ends / plain == pytest.approx(by_hand[1] / by_hand[0], rel=2e-3)
+
+
+def test_atoms_without_an_isotope_label_have_the_mean_mass_of_their_element():
+    table = Chem.GetPeriodicTable()
+    for number in range(1, 87):
+        assert Chem.Atom(number).GetMass() == table.GetAtomicWeight(number)
+
+
+@needs_tblite
 def test_on_error_raise_lists_the_rows():
     with pytest.raises(InputError, match=r"2 of 3.*row 1 'C1CC'.*row 2 '\[NH4\+\]'"):
         xtb.compute_xtb(["O", "C1CC", "[NH4+]"], ["rg"], n_jobs=1, progress=False, on_error="raise")
