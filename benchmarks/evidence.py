@@ -19,15 +19,15 @@ PYTHON: of an environment with Chemprop 2.3.1, where the table has rows of Chemp
 Digits come out again on processors of one kind; on another one, compare the mean errors, which `--compare` prints too.
 
 `bundled`: 3,000 molecules of the bundled table, 5 % to 50 % of a property's labels, random split, as in `make quickstart`.
-`qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained until nothing
-improves; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them; `uneven`: with 2 % to 50 % of a property's. `complete`: 18,000 molecules with all labels.
+`qm9`: 4,000 molecules, 10 % of the labels of 12 targets (atomisation energies), random split, networks trained for up
+to 400 epochs; `rate2`, `rate5` and `rate30`: the same with 2, 5 and 30 % of them; `uneven`: with 2 % to 50 % of a property's. `complete`: 18,000 molecules with all labels.
 `experimental`: 6,000 molecules that have a label besides the melting point, 16 properties, scaffold split; seeds that leave a
 property fewer than two validation labels are refused, so the first five are 0 2 3 4 9. `experimental_random`: the same molecules,
 random split; `melting`: with 6,000 more training molecules of which only the melting point is known; `computed`: with twelve properties
 computed by GFN2-xTB (needs `tblite`) as further tasks, of the 3,000 smallest of the training and validation molecules. `development`: 7,000 molecules
 that none of those five seeds tests on, scaffold split, a fifth of them for testing, to try things out on. The seed draws molecules,
-labels, split and weights. All networks of one data set are configured alike, and Chemprop, one model for all properties and one a
-property, takes as many passes over the training rows as they may; none was tuned to it. `bundled` and `qm9` also leave parts of F-MT out one at a time.
+labels, split and weights. All networks of one data set are configured alike; none was tuned to it. Chemprop has its defaults, but as many passes
+over the training rows as it needs. `bundled` and `qm9` also leave parts of F-MT out one at a time.
 
 `--models FOLDER` keeps the trained networks, so that a changed head costs no new training. `--controls` adds what needs more
 trainings or many heads, `--extend` adds each property in turn to a model of the others. `--parts` does a part of it: what needs no
@@ -180,19 +180,21 @@ def development(path, seed):
 class Study:
     """A data set: how its table and split are made, what differs in the training, its seeds, and whether parts are left out.
 
-    `chemprop_st`: the seeds on which Chemprop trains one model a property too, which takes it longer than all the rest.
+    `passes`: of Chemprop over the training rows, so many that more of them would not help it (page, first lines). `chemprop_st`:
+    the seeds on which it trains one model a property too, which takes it longer than all the rest.
     """
 
     read: Callable
     changes: dict = field(default_factory=dict)
     seeds: tuple = (0,)
     ablations: bool = False
+    passes: int = 100
     chemprop_st: tuple = ()
 
 
 DATA = {
-    "bundled": Study(bundled, seeds=(0, 1, 2, 3, 4), ablations=True, chemprop_st=(0, 1, 2, 3, 4)),
-    "qm9": Study(qm9, LONG, seeds=(0, 1, 2, 3, 4), ablations=True, chemprop_st=(0, 1, 2)),
+    "bundled": Study(bundled, seeds=(0, 1, 2, 3, 4), ablations=True, passes=400, chemprop_st=(0, 1, 2, 3, 4)),
+    "qm9": Study(qm9, LONG, seeds=(0, 1, 2, 3, 4), ablations=True, passes=400, chemprop_st=(0, 1, 2)),
     "rate2": Study(partial(qm9, share=0.02), LONG),
     "rate5": Study(partial(qm9, share=0.05), LONG),
     "rate30": Study(partial(qm9, share=0.3), LONG),
@@ -461,10 +463,10 @@ def extend(log, single, options):
 CURVE = 50  # points of a curve of Chemprop that are stored, or up to twice as many
 
 
-def chemprop(log, python, epochs, kept, single):
+def chemprop(log, python, passes, kept, single):
     """Chemprop's multi-task model and (`single`) one model a property, on the same rows, with its defaults but for the number of epochs.
 
-    That number is what our networks may have. `kept`: folder of what an earlier call has trained.
+    `kept`: folder of what an earlier call has trained.
     """
     names = log.table.task_names
     kinds = {"Chemprop MT": [names]} | ({"Chemprop ST": [[name] for name in names]} if single else {})
@@ -476,9 +478,8 @@ def chemprop(log, python, epochs, kept, single):
         for tasks in groups:
             columns = [names.index(task) for task in tasks]
             frame = rows_for_chemprop(log, columns)
-            result = chemprop_run(
-                frame, f"{log.about['data']}_{len(tasks)}_{columns[0]}", log, python, epochs, kept
-            )
+            name = f"{log.about['data']}_{len(tasks)}_{columns[0]}_passes{passes}"
+            result = chemprop_run(frame, name, log, python, passes, kept)
             labelled = np.flatnonzero(log.table.mask[log.split.test][:, columns].any(axis=1))
             Y_hat[np.ix_(labelled, columns)] = result["test_predictions"]
             curve = pd.DataFrame(result["valid_loss"], columns=["step", "valid_mse"])
@@ -500,7 +501,7 @@ def rows_for_chemprop(log, columns):
     return frame[frame[names].notna().any(axis=1) & (frame["split"] != "")]
 
 
-def chemprop_run(frame, name, log, python, epochs, kept):
+def chemprop_run(frame, name, log, python, passes, kept):
     """What Chemprop makes of a frame, by chemprop_baseline.py."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) if kept is None else Path(kept) / "chemprop"
@@ -508,7 +509,7 @@ def chemprop_run(frame, name, log, python, epochs, kept):
         file = folder / f"{name}_seed{log.about['seed']}.csv"
         frame.to_csv(file, index=False)
         script = Path(__file__).with_name("chemprop_baseline.py")
-        command = [python, script, file, "--out", folder, "--epochs", epochs]
+        command = [python, script, file, "--out", folder, "--epochs", passes]
         subprocess.run([str(word) for word in command], check=True)
         return json.loads((folder / f"{file.stem}_chemprop{log.about['seed']}.json").read_text())
 
@@ -525,8 +526,8 @@ def run(data, seed, args):
     if "counts" in args.parts:
         counted(log)
     if args.chemprop_python and "chemprop" in args.parts:
-        epochs = replace(TrainConfig(), **study.changes).epochs
-        chemprop(log, args.chemprop_python, epochs, args.models, single=seed in study.chemprop_st)
+        single = seed in study.chemprop_st
+        chemprop(log, args.chemprop_python, study.passes, args.models, single)
     if "networks" in args.parts:
         networks(log, study, args)
 
