@@ -172,7 +172,8 @@ def test_an_unexpected_file_is_refused_and_not_kept(served, text, piece):
 DAMAGED = {
     "cut": gzip.compress(TEXT.encode())[:-20],
     "checksum": gzip.compress(TEXT.encode())[:-8] + bytes(8),
-    "packing": gzip.compress(TEXT.encode())[:10] + b"\xff" * 40,  # zlib's own error, neither OSError nor EOFError
+    "packing": gzip.compress(TEXT.encode())[:10]
+    + b"\xff" * 40,  # zlib's own error, neither OSError nor EOFError
 }
 
 

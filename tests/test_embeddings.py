@@ -10,7 +10,9 @@ from fusionbook.embeddings import EmbeddingBlocks
 
 @pytest.fixture
 def blocks():
-    return EmbeddingBlocks({"A": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "B": [[7.0], [8.0], [9.0]]}, ["C", "CC", "CCC"])
+    return EmbeddingBlocks(
+        {"A": [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], "B": [[7.0], [8.0], [9.0]]}, ["C", "CC", "CCC"]
+    )
 
 
 def test_rows_are_taken_by_position(blocks):

@@ -103,7 +103,9 @@ def test_whole_numbers_with_gaps_are_copied_as_they_are(tmp_path):
     """12 must not become 12.0, nor a long registry number another one, in a chunk that holds a gap."""
     numbers = pa.array([12, 9007199254740997, None, 2**63 - 1, 7])
     source, target = tmp_path / "library.parquet", tmp_path / "out.csv"
-    pq.write_table(pa.table({"smiles": ["C"] * 5, "id": numbers, "known": [True, None, False, True, True]}), source)
+    pq.write_table(
+        pa.table({"smiles": ["C"] * 5, "id": numbers, "known": [True, None, False, True, True]}), source
+    )
     for chunk_rows in (1, 2, 5):
         stream_molecules(source, target, atoms, chunk_rows=chunk_rows)
         out = pd.read_csv(target, dtype=str, keep_default_na=False)

@@ -464,7 +464,10 @@ def test_notes_on_repeats_are_about_the_rows_selected():
     repeated = "the same molecule occurs"
     assert table.notes == (Note(0, "CO", f"{repeated} 3 times, rows 0, 1, 2; different labels for a"), salt)
     assert table.select([1, 2]).notes == (Note(1, "OC", f"{repeated} 2 times, rows 1, 2"),)
-    assert table.select([4, 2, 0]).notes == (Note(0, "CO", f"{repeated} 2 times, rows 0, 2; different labels for a"), salt)
+    assert table.select([4, 2, 0]).notes == (
+        Note(0, "CO", f"{repeated} 2 times, rows 0, 2; different labels for a"),
+        salt,
+    )
     assert table.select([0, 3]).notes == ()
     assert table.select([0, 1, 2]).select([0]).notes == ()
     assert table.select(range(5)).notes == table.notes
