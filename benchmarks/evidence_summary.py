@@ -61,7 +61,7 @@ SINGLE_CONTROLS = [
 
 
 AGAIN = """Mean errors as stored, and of the same seeds on an AMD EPYC (`evidence.py --compare FOLDER --keep`; the FOLDER is `benchmarks/results`
-of commit c460c91, without Chemprop's rows, complete QM9, and the two models made otherwise since: on CUR columns, out of fold). *Other digits*: models whose mean
+of commit c460c91, without complete QM9 and the models made otherwise since: on CUR columns, out of fold, Chemprop ST, Chemprop MT of `bundled`). *Other digits*: models whose mean
 came out otherwise. *By chance*: those of them whose difference is within its 95 % t interval over the properties, as 19 of 20 should be."""
 
 
