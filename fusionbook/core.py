@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['InputError', 'ModelFileError', 'RowsWarning', 'TrainingWarning', 'unknown_name', 'check_choice', 'check_number',
-           'check_shape', 'assert_array', 'spawn_seeds', 'progress_bar', 'parallel', 'on_cluster']
+           'check_shape', 'check_several', 'assert_array', 'spawn_seeds', 'progress_bar', 'parallel', 'on_cluster']
 
 # %% ../nbs/00_core.ipynb #5f3562f5
 import difflib
@@ -112,6 +112,21 @@ def check_shape(
     if not fits:
         wanted = ", ".join("any" if size is None else str(size) for size in shape) + "," * (len(shape) == 1)
         raise InputError(f"`{name}` must have shape ({wanted}); got {got}.")
+
+
+def check_several(
+    name: str,  # what holds the texts, for the message
+    texts: object,  # what the caller gave
+) -> None:
+    """Refuse one text where several are wanted: it would be read letter by letter.
+
+    Raises
+    ------
+    InputError
+        Shows how to write a list of one.
+    """
+    if isinstance(texts, (str, bytes)):
+        raise InputError(f"`{name}` must be several SMILES; got one text. Write [{texts!r}].")
 
 # %% ../nbs/00_core.ipynb #37ce5eb9
 def assert_array(

@@ -32,6 +32,7 @@ from .core import InputError
 from .core import RowsWarning
 from .core import check_choice
 from .core import check_number
+from .core import check_several
 from .core import check_shape
 from .core import on_cluster
 from .core import parallel
@@ -63,13 +64,14 @@ class EmbeddingBlocks:
     Raises
     ------
     InputError
-        If a block is not (n, d), blocks differ in their number of rows, or `smiles` does.
+        If a block is not (n, d), blocks differ in their number of rows, or `smiles` does or is one text.
     """
 
     blocks: Mapping[str, np.ndarray]  # name -> (n, d of the block)
     smiles: tuple[str, ...]  # n SMILES; rows are aligned by them
 
     def __post_init__(self):
+        check_several("smiles", self.smiles)
         object.__setattr__(self, "smiles", tuple(self.smiles))
         object.__setattr__(self, "blocks", {str(name): np.asarray(Z) for name, Z in self.blocks.items()})
         if not self.blocks:

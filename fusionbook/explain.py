@@ -36,6 +36,7 @@ from torch import nn
 # %% ../nbs/10_explain.ipynb #3b9e8fbe
 from .core import InputError
 from .core import check_number
+from .core import check_several
 from .core import check_shape
 from .core import unknown_name
 from .cur import top_singular
@@ -722,8 +723,7 @@ def simple_descriptors(
     InputError
         If a SMILES cannot be read, or one text is given in place of several.
     """
-    if isinstance(smiles, (str, bytes)):
-        raise InputError(f"`smiles` must be several SMILES; got one text. Write [{smiles!r}].")
+    check_several("smiles", smiles)
     return _described(tuple(smiles)).copy()
 
 

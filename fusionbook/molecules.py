@@ -30,6 +30,7 @@ from .core import InputError
 from .core import RowsWarning
 from .core import check_choice
 from .core import check_number
+from .core import check_several
 from .core import check_shape
 from .core import spawn_seeds
 from .core import unknown_name
@@ -90,12 +91,6 @@ def _why_not(smiles: str) -> str:
     return "; ".join(problems) or "RDKit could not sanitise the molecule"
 
 # %% ../nbs/01_molecules.ipynb #c5d2a9e4
-def _refuse_one_text(smiles: object) -> None:
-    """Refuse one text where several SMILES are wanted: it would be read letter by letter."""
-    if isinstance(smiles, (str, bytes)):
-        raise InputError(f"`smiles` must be several SMILES; got one text. Write [{smiles!r}].")
-
-
 def _has_maps(mol: Chem.Mol, smiles: str) -> bool:
     """Say whether an atom carries an atom-map number, such as `[CH3:1]`."""
     return ":" in smiles and any(atom.GetAtomMapNum() for atom in mol.GetAtoms())
@@ -126,7 +121,7 @@ def canonical_smiles(
     InputError
         If `smiles` is one text (write a list).
     """
-    _refuse_one_text(smiles)
+    check_several("smiles", smiles)
     canonical, reasons, remarks = [], [], []
     for text in smiles:
         mol, reason = parse_smiles(text)
@@ -279,7 +274,7 @@ def _locked(values: object, dtype: type, name: str) -> np.ndarray:
 
 def _checked_parts(table: MoleculeTable) -> dict[str, object]:
     """Check the parts of a table against each other and return them with their final types."""
-    _refuse_one_text(table.smiles)
+    check_several("smiles", table.smiles)
     smiles = tuple(table.smiles)
     tasks = tuple(table.tasks)
     n = len(smiles)

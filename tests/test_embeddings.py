@@ -48,3 +48,9 @@ def test_no_row_at_all(blocks, rows):
 def test_rows_that_cannot_be_taken(blocks, rows, message):
     with pytest.raises(InputError, match=message):
         blocks.take(rows)
+
+
+@pytest.mark.parametrize("text", ["CCO", b"CCO"])
+def test_one_text_is_not_three_molecules(text):
+    with pytest.raises(InputError, match=r"`smiles` must be several SMILES; got one text"):
+        EmbeddingBlocks({"A": np.zeros((3, 1))}, text)
