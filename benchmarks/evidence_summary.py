@@ -2,6 +2,7 @@
 copies that to README.md); a part of `python benchmarks/evidence.py --summary`.
 """
 
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -345,39 +346,53 @@ def draw_figures():
 
 
 def page():
-    """The text of evidence.md."""
-    lines = [
-        "# What the evidence says",
-        "",
-        (RESULTS / "evidence_words.md").read_text(encoding="utf-8").strip(),
-        "",
-        "## In short",
-        "",
+    """The text of evidence.md: the words, with tables and pictures where they say `{{...}}`."""
+    parts = {"in short": in_short_and_picture(), "aims": aims_and_picture(), "tables": every_table()}
+    text = (RESULTS / "evidence_words.md").read_text(encoding="utf-8").strip()
+    for name, lines in parts.items():
+        mark = "{{" + name + "}}"
+        if text.count(mark) != 1:
+            sys.exit(f"evidence_words.md must hold {mark} once, where those lines go")
+        text = text.replace(mark, "\n".join(lines).strip())
+    return f"# What the evidence says\n\n{text}\n"
+
+
+def in_short_and_picture():
+    """Markdown: the short table and its picture."""
+    return [
         *in_short(),
         "",
         "![Mean error of every model and seed on four data sets](evidence_errors.png)",
         "",
         "*Mean error over the properties, a dot a seed, a stroke their mean.*",
-        "",
-        "## Aims and what was reached",
-        "",
+    ]
+
+
+def aims_and_picture():
+    """Markdown: aims, what was reached, and where fusion gains."""
+    return [
         *targets(),
         "",
         "![Error of F-MT over that of the single-task network, against the number of labels](evidence_gain.png)",
         "",
         f"*What fusion gains over a property's own network, a mark a property and seed (with {FEW} test molecules or more).*",
     ]
+
+
+def every_table():
+    """Markdown: all models and all properties of each data set, and what came out on another processor."""
+    lines = []
     if table := rates():
-        lines += ["", "## Error against the share of QM9's labels", "", *table]
+        lines += ["", "### Error against the share of QM9's labels", "", *table]
     for data, title in TITLES.items():
         frame = read_results(data)
         if frame is not None:
             seeds = ", ".join(str(seed) for seed in sorted(frame["seed"].unique()))
-            lines += ["", f"## {title}", "", f"`{data}`, seeds {seeds}.", "", *table_of(frame)]
+            lines += ["", f"### {title}", "", f"`{data}`, seeds {seeds}.", "", *table_of(frame)]
             lines += ["", *tasks_of(frame), *extension_of(data)]
     if table := trained_again():
-        lines += ["", "## Trained again on another processor", "", AGAIN, "", *table]
-    return "\n".join(lines) + "\n"
+        lines += ["", "### Trained again on another processor", "", AGAIN, "", *table]
+    return lines
 
 
 def write_summary():
