@@ -575,7 +575,7 @@ def _read_background(background):
     """Graphs of the molecules whose mean embedding is the baseline; None for none."""
     if background is None:
         return None
-    table = as_table(_listed(background))
+    table = as_table(_listed(background), tasks=[])
     if table.n == 0:
         raise InputError("`background` holds no molecule; the baseline is a mean over some. Give at least one, or None.")
     return pack_graphs(table.smiles)
@@ -1128,7 +1128,7 @@ def _check_own_split(model, table, split):
 
 def _read_molecules(molecules):
     """Read molecules in any form: the table, the input row of each, the number of input rows."""
-    table = as_table(_listed(molecules))
+    table = as_table(_listed(molecules), tasks=[])
     if table is molecules:
         return table, np.arange(table.n), table.n
     return table, table.rows, table.n + len(table.rejected)

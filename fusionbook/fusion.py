@@ -205,7 +205,7 @@ def _read_input(model, molecules, on_error):
     check_choice("on_error", on_error, ("report", "raise"))
     if isinstance(molecules, (list, tuple, pd.Series, np.ndarray)) and len(molecules):
         return _read_list(molecules, on_error)
-    table = as_table(molecules, on_error=on_error)
+    table = as_table(molecules, tasks=[], on_error=on_error)
     store = pack_graphs(table.smiles)
     if table is molecules:
         return store, np.arange(table.n), table.smiles

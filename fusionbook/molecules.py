@@ -597,6 +597,32 @@ def _tell_left_out(read: dict, on_error: str) -> None:
         raise InputError(f"{_listing(lines)}{remedy}")
     warnings.warn(f"{_listing(lines, cap=5)}{remedy}", RowsWarning, stacklevel=4)
 
+# %% ../nbs/01_molecules.ipynb #420a5d36
+_IDENTIFIER = re.compile(r"(?i:(?:^|[^a-z])(?:id|idx|index|cid|sid|nr|no|row|key|number)(?:$|[^a-z]))|[a-z]ID$")
+
+
+def _names_rows(column: str, values: np.ndarray) -> bool:
+    """Say whether numbers look like the names of rows: whole, none missing, no two the same; and running on, or called so."""
+    n = len(values)
+    if n < 2 or np.isnan(values).any() or np.any(values != np.round(values)) or len(np.unique(values)) < n:
+        return False
+    return bool(_IDENTIFIER.search(column)) or (n >= 10 and np.ptp(values) == n - 1)
+
+
+def _tell_identifiers(read: dict, on_error: str) -> None:
+    """Raise, or warn, about columns read as tasks that look like numbers of rows or of compounds."""
+    looks = [column for column, (values, _, _) in read.items() if _names_rows(column, values)]
+    if not looks:
+        return
+    rest = [column for column in read if column not in looks]
+    rest = rest if len(rest) <= 6 else [*rest[:5], "..."]
+    which = f"name those that are: tasks={rest}" if rest else "the table has none"
+    lines = [f"column {column!r} is read as a task, but looks like a number of the row: whole, no two the same" for column in looks]
+    remedy = f"If it is no property, {which}; if it is one, name all of them in `tasks=`."
+    if on_error == "raise":
+        raise InputError(f"{_listing(lines)}{remedy}")
+    warnings.warn(f"{_listing(lines, cap=5)}{remedy}", RowsWarning, stacklevel=4)
+
 # %% ../nbs/01_molecules.ipynb #420a5d35
 def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object, on_error: str) -> tuple[dict[str, Task], dict]:
     """Choose the task columns: column name to `Task`, and column name to what `_numbers` read in it."""
@@ -606,6 +632,7 @@ def _choose_tasks(frame: pd.DataFrame, smiles: str, tasks: object, on_error: str
         read = {column: _numbers(frame[column]) for column in others if not nameless.fullmatch(column)}
         chosen = {column: None for column, (_, _, share) in read.items() if share >= 0.5}
         _tell_left_out({column: found for column, found in read.items() if column not in chosen}, on_error)
+        _tell_identifiers({column: found for column, found in read.items() if column in chosen}, on_error)
     else:
         units = dict(tasks) if isinstance(tasks, Mapping) else dict.fromkeys(_name_list(tasks))
         chosen = {_find_column(str(name), others): unit for name, unit in units.items()}
@@ -695,7 +722,7 @@ def read_molecules(
     its unit, and the task is called by the rest where that is unambiguous. Rows without a usable molecule go to
     `rejected`; cells that are no finite number count as unmeasured and go to `notes`, with salts and repeated
     molecules. One `RowsWarning` sums up rejected rows and bad cells, another columns that are left out though most
-    of their cells are meant as numbers (`0,5`, `<5`, `10 %`).
+    of their cells are meant as numbers (`0,5`, `<5`, `10 %`), another tasks that look like numbers of rows.
 
     Raises
     ------

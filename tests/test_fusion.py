@@ -54,6 +54,14 @@ def test_predictions_follow_the_input_rows(fused):
         fused.predict("CCO")
 
 
+def test_what_else_stands_beside_the_molecules_does_not_matter(single, recwarn):
+    """Neither numbers of rows nor cells that are no numbers: nothing is learned from them here."""
+    frame = pd.DataFrame({"id": [1, 2, 3], "smiles": ["CCCO", "CCN", "C"], "logP": ["<5", "0,5", "1"]})
+    out = single.predict(frame, on_error="raise")
+    assert not [warning for warning in recwarn.list if issubclass(warning.category, RowsWarning)]
+    pd.testing.assert_frame_equal(out, single.predict(["CCCO", "CCN", "C"]))
+
+
 def test_embeddings_follow_the_input_rows(fused, single):
     with pytest.warns(RowsWarning):
         blocks = fused.embed(["CCCO", "", "CCN"])

@@ -714,7 +714,7 @@ def test_scaffold_of_a_scaffold_is_itself():
 
 def test_split_from_a_column():
     words = ["train"] * 5 + ["val", "Validation", " test ", "TEST", "train"]
-    data = pd.DataFrame({"smiles": CHAINS[:10], "a": range(10), "split": words})
+    data = pd.DataFrame({"smiles": CHAINS[:10], "a": range(0, 20, 2), "split": words})
     table = read_molecules(data)
     split = split_molecules(table, by="column")
     assert [rows.tolist() for rows in parts_of(split)] == [[0, 1, 2, 3, 4, 9], [5, 6], [7, 8]]
@@ -735,7 +735,7 @@ def test_split_from_a_column():
     ],
 )
 def test_split_columns_that_cannot_be_used(words, column, pieces):
-    table = read_molecules(pd.DataFrame({"smiles": CHAINS[:10], "a": range(10), "split": words}))
+    table = read_molecules(pd.DataFrame({"smiles": CHAINS[:10], "a": range(0, 20, 2), "split": words}))
     with pytest.raises(InputError) as caught:
         split_molecules(table, by="column", column=column)
     for piece in pieces:
@@ -867,6 +867,48 @@ def test_columns_meant_as_numbers_are_not_left_out_silently(cell):
         read_molecules(frame, on_error="raise")
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("id", [7, 3, 12]),
+        ("PubChem CID", [702, 6334, 6341]),
+        ("mol_id", [1, 2, 3]),
+        ("compoundID", [5, 4, 9]),
+    ],
+)
+def test_a_column_that_numbers_the_rows_is_named(name, numbers):
+    frame = pd.DataFrame({"smiles": ["CCO", "CCC", "CC"], name: numbers, "bp (K)": [351, 231, 184]})
+    message = rf"column {name!r} is read as a task, but looks like .*tasks=\['bp \(K\)'\]"
+    with pytest.warns(RowsWarning, match=f"(?s){message}"):
+        table = read_molecules(frame)
+    assert table.task_names == [name, "bp"]
+    with pytest.raises(InputError, match=f"column {name!r}"):
+        read_molecules(frame, on_error="raise")
+    assert read_molecules(frame, tasks=[name, "bp"], on_error="raise").task_names == [name, "bp"]
+
+
+def test_running_numbers_without_a_telling_name():
+    frame = pd.DataFrame({"smiles": ["C" * i for i in range(1, 11)], "entry": range(100, 110)})
+    with pytest.warns(RowsWarning, match="column 'entry'"):
+        read_molecules(frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("id", [7, 7, 12]),  # two the same
+        ("id", [7, np.nan, 12]),  # not every row
+        ("id", [7, 8.5, 12]),  # no whole number
+        ("acid", [7, 8, 12]),
+        ("liquid", [7, 8, 12]),
+        ("bp (K)", [351, 231, 184]),
+    ],
+)
+def test_properties_are_not_taken_for_numbers_of_rows(name, numbers, recwarn):
+    read_molecules(pd.DataFrame({"smiles": ["CCO", "CCC", "CC"], name: numbers}), on_error="raise")
+    assert not recwarn.list
+
+
 def test_a_decimal_comma_is_named():
     frame = pd.DataFrame({"smiles": ["CCO"], "logP": ["0,5"]})
     with pytest.raises(InputError, match="is the comma a decimal point"):
@@ -901,7 +943,7 @@ def test_spreadsheet_exports_are_told_how_to_be_mended(tmp_path, content, said, 
 
 
 def test_splits_and_tables_are_told_apart():
-    table = read_molecules(pd.DataFrame({"smiles": ["C" * (i + 1) for i in range(30)], "y": range(30)}))
+    table = read_molecules(pd.DataFrame({"smiles": ["C" * (i + 1) for i in range(30)], "y": range(0, 60, 2)}))
     split = split_molecules(table)
     for wrong in (lambda: split_molecules("t.csv"), lambda: sparsify(pd.DataFrame(), 0.5, seed=0)):
         with pytest.raises(InputError, match="wanted a MoleculeTable"):
