@@ -1462,6 +1462,7 @@ def _add_lab(commands, shared):
 # %% ../nbs/13_app.ipynb #c1cb9bd0
 _IN_OPTIONS = {
     "`smiles=`": "--smiles-column",
+    "table.only([...]), or `tasks=` when reading": "name the others in --tasks",
     "`tasks=`": "--tasks",
     "`tasks`": "--tasks",
     "table.only([...])": "--tasks",

@@ -614,11 +614,11 @@ def _tell_identifiers(read: dict, on_error: str) -> None:
     looks = [column for column, (values, _, _) in read.items() if _names_rows(column, values)]
     if not looks:
         return
-    rest = [column for column in read if column not in looks]
+    rest = [repr(column) for column in read if column not in looks]
     rest = rest if len(rest) <= 6 else [*rest[:5], "..."]
-    which = f"name those that are: tasks={rest}" if rest else "the table has none"
+    which = f"name in `tasks=` those that are: {', '.join(rest)}" if rest else "the table has none"
     lines = [f"column {column!r} is read as a task, but looks like a number of the row: whole, no two the same" for column in looks]
-    remedy = f"If it is no property, {which}; if it is one, name all of them in `tasks=`."
+    remedy = f"If it is no property, {which}; if it is one, name all."
     if on_error == "raise":
         raise InputError(f"{_listing(lines)}{remedy}")
     warnings.warn(f"{_listing(lines, cap=5)}{remedy}", RowsWarning, stacklevel=4)

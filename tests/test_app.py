@@ -1108,6 +1108,24 @@ def test_a_port_is_within_range(files, run, port):
     assert code == 2 and "port" in told
 
 
+def test_remedies_name_options_not_parameters(tmp_path, run):
+    """A column that numbers the rows, and a property with one label."""
+    smiles = ["C" * i for i in range(1, 7)]
+    frame = pd.DataFrame(
+        {"id": [6, 1, 2, 5, 4, 3], "smiles": smiles, "logP": 1.5, "bp (K)": [1.0, 3, 2, 5, 8, 7]}
+    )
+    frame.to_csv(tmp_path / "few.csv", index=False)
+    code, _, told = run("train", tmp_path / "few.csv", "--out", tmp_path / "m")
+    assert code == 2
+    assert (
+        "If it is no property, name in --tasks those that are: 'logP', 'bp (K)'; if it is one, name all."
+        in told
+    )
+    assert (
+        "task 'logP' has one value only (1.5, 6 labels). Leave them out: name the others in --tasks." in told
+    )
+
+
 def test_a_column_that_is_left_out_is_told(tmp_path, run):
     frame = chains()
     frame["logS"] = [f"{value:.2f}".replace(".", ",") for value in np.sin(range(len(frame)))]

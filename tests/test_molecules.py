@@ -878,7 +878,7 @@ def test_columns_meant_as_numbers_are_not_left_out_silently(cell):
 )
 def test_a_column_that_numbers_the_rows_is_named(name, numbers):
     frame = pd.DataFrame({"smiles": ["CCO", "CCC", "CC"], name: numbers, "bp (K)": [351, 231, 184]})
-    message = rf"column {name!r} is read as a task, but looks like .*tasks=\['bp \(K\)'\]"
+    message = rf"column {name!r} is read as a task, but looks like .*name in `tasks=` those that are: 'bp \(K\)'; if"
     with pytest.warns(RowsWarning, match=f"(?s){message}"):
         table = read_molecules(frame)
     assert table.task_names == [name, "bp"]
