@@ -453,9 +453,10 @@ def fit_features(
     """
     check_choice("reduce", reduce, REDUCTIONS)
     _check_size(n_components, reduce)
-    Z = blocks.concatenate().astype(np.float64)
+    Z = blocks.concatenate()
     group_of_block = np.unique([name in apart for name in blocks.names], return_inverse=True)[1]
-    scaler = whole = fit_block_scaler(Z, blocks.block_of, "block" if reduce == "cur" else scaling)
+    scaler = whole = fit_block_scaler(Z, blocks.block_of, "block" if reduce == "cur" else scaling)  # drops what only rounds
+    Z = Z.astype(np.float64)
     if reduce == "cur":
         scaler = _cur_scaler(Z, whole, scaling, n_components, seed)
     X = scaler.transform(Z)

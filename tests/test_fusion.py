@@ -20,6 +20,7 @@ from fusionbook.fusion import (
     SingleTask,
     UntrainedEncoders,
     compare,
+    fit_features,
     fit_fused_head,
     load_model,
     out_of_fold_blocks,
@@ -60,6 +61,24 @@ def test_what_else_stands_beside_the_molecules_does_not_matter(single, recwarn):
     out = single.predict(frame, on_error="raise")
     assert not [warning for warning in recwarn.list if issubclass(warning.category, RowsWarning)]
     pd.testing.assert_frame_equal(out, single.predict(["CCCO", "CCN", "C"]))
+
+
+@pytest.mark.parametrize("reduce", [None, "pca", "cur"])
+def test_a_collapsed_encoder_gives_the_head_no_columns(reduce):
+    """Rows equal but for the last digit of float32 would be blown up to the size of every other block."""
+    rng = np.random.default_rng(0)
+    good = rng.normal(size=(60, 9)).astype(np.float32)
+    row = rng.uniform(1, 2, 12).astype(np.float32)
+    collapsed = np.where(rng.random((60, 1)) < 0.5, np.nextafter(row, np.float32(3)), row)
+    smiles = ["C" * i for i in range(1, 61)]
+    both = fit_features(EmbeddingBlocks({"good": good, "collapsed": collapsed}, smiles), reduce=reduce)
+    assert both.scaler.columns.max() < 9
+    alone = fit_features(EmbeddingBlocks({"good": good}, smiles), reduce=reduce)
+    assert_array(
+        both.transform(EmbeddingBlocks({"good": good, "collapsed": collapsed}, smiles)),
+        alone.transform(EmbeddingBlocks({"good": good}, smiles)),
+        rtol=1e-9,
+    )
 
 
 def test_embeddings_follow_the_input_rows(fused, single):
