@@ -439,7 +439,7 @@ def _summary_section(study):
         body += _details(f"{value} ({unit})", html_table(table, best=() if value == "R2" else models))
     lead = [
         "Mean absolute error on the test molecules, divided by the standard deviation of the property's training "
-        "labels: 0 is perfect, about 0.8 is what guessing the mean gives. The lowest error in each row is bold.",
+        "labels: 0 is perfect, about 0.8 is what guessing the mean gives for a bell-shaped distribution. The lowest error in each row is bold.",
     ]
     return _section("summary", "Which model erred least", lead, body)
 

@@ -1101,7 +1101,7 @@ def encoders_to_fuse(
 ) -> list[EncoderModel]:
     """Give what `FusedMultiTask` fuses by default: one network a property, one for all, and three that are not trained.
 
-    The untrained ones are of depth 1: random features of each atom and its bonds, added up over the molecule.
+    The untrained ones are of depth 1: random features of each atom and its direct neighbours, added up over the molecule.
     """
     return [*(trained or (SingleTask(), MultiTask())), UntrainedEncoders(3, TrainConfig(depth=1))]
 
