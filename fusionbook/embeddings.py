@@ -370,7 +370,7 @@ def _compute_chunk(compute, texts):
         except InputError:
             if any(not reason for reason in canonical_smiles(texts)[1]):
                 raise
-            result = _as_frame(compute(["C"])).iloc[[0] * len(texts)] * np.nan
+            result = pd.DataFrame(index=range(len(texts)), columns=_as_frame(compute(["C"])).columns)
     if len(result) != len(texts):
         raise InputError(f"`compute` returned {len(result)} rows for {len(texts)} molecules; one row each is needed.")
     return result
@@ -409,11 +409,17 @@ def _one_part(first, chunk, compute, smiles, keep):
     columns = {_free_name("row", kept): pa.array(np.arange(first, first + len(texts)))}
     columns |= {name: chunk[name] for name in kept}
     for name in result.columns:
-        values = result[name].to_numpy()
-        kind = pa.float32() if values.dtype == np.float32 else pa.float64() if values.dtype.kind in "iuf" else pa.string()
-        columns[_free_name(str(name), columns)] = pa.array(values, type=kind, from_pandas=True)
+        columns[_free_name(str(name), columns)] = _arrow_column(result[name].to_numpy())
     rejected = json.dumps(_find_rejected(result, texts, first))
     return pa.table(columns).replace_schema_metadata({"rejected": rejected})
+
+
+def _arrow_column(values):
+    """Results of one column as numbers, truth values or text; of no type yet where nothing is there."""
+    if pd.isna(values).all():
+        return pa.nulls(len(values))
+    kinds = {"f": pa.float32() if values.dtype == np.float32 else pa.float64(), "i": pa.float64(), "u": pa.float64(), "b": pa.bool_()}
+    return pa.array(values, type=kinds.get(values.dtype.kind, pa.string()), from_pandas=True)
 
 
 def _free_name(name, taken):
@@ -427,19 +433,30 @@ def _free_name(name, taken):
 def _join_parts(parts, target):
     """Write all parts into one file, in order, one part in memory at a time; return the rejected rows."""
     rejected = []
-    schema = pq.read_schema(parts[0]).remove_metadata()
+    schema = _common_schema(parts)
 
     def tables():
         for part in parts:
             table = pq.read_table(part)
             rejected.extend(json.loads(table.schema.metadata[b"rejected"]))
-            if table.column_names != schema.names:
-                raise InputError(f"`compute` returned other columns in {part.name} than in {parts[0].name}.")
             yield table.replace_schema_metadata(None).cast(schema)
 
     write = _write_parquet if target.suffix.lower() in (".parquet", ".pq") else _write_csv
     _write_whole(target, lambda path: write(path, schema, tables(), target.name.lower().endswith(".gz")))
     return rejected
+
+
+def _common_schema(parts):
+    """Columns of all parts and what they hold; numbers where no part holds anything."""
+    schemas = [pq.read_schema(part).remove_metadata() for part in parts]
+    for part, schema in zip(parts, schemas):
+        if schema.names != schemas[0].names:
+            raise InputError(f"`compute` returned other columns in {part.name} than in {parts[0].name}.")
+    try:
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowTypeError as error:
+        raise InputError(f"`compute` gave numbers in one chunk and text in another: {error}") from None
+    return pa.schema([field.with_type(pa.float64()) if pa.types.is_null(field.type) else field for field in schema])
 
 
 def _write_parquet(path, schema, tables, zipped):

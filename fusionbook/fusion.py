@@ -17,6 +17,7 @@ import copy
 import hashlib
 import warnings
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -56,6 +57,7 @@ from .cur import select_columns
 from .dmpnn import Head
 from .embeddings import BlockScaler
 from .embeddings import EmbeddingBlocks
+from .embeddings import SCALINGS
 from .embeddings import fit_block_scaler
 from .graphs import GraphStore
 from .graphs import pack_graphs
@@ -190,6 +192,12 @@ def _check_fit(table, split):
         raise InputError("the split has no validation rows; they choose when to stop. Give `fractions` a second part.")
 
 
+def _check_labels(table, split):
+    """Refuse tasks that cannot be learned or validated, before anything is trained."""
+    target_scale(table.Y[split.train], table.task_names)
+    check_validation(table.Y[split.valid], table.task_names)
+
+
 def _seen_in(table, split):
     """Checksums of the molecules that a fit on this split sees."""
     return _keys_of(table, np.concatenate([split.train, split.valid]))
@@ -293,6 +301,7 @@ def _plain_options(model):
     """Constructor arguments that JSON can hold; fitted encoders are stored beside them, code is not stored."""
     options = {}
     for name, value in model.get_params(deep=False).items():
+        value = value.item() if isinstance(value, np.generic) else value
         if isinstance(value, TrainConfig):
             options[name] = {"TrainConfig": asdict(value)}
         elif isinstance(value, (int, float, str, bool, type(None))):
@@ -335,6 +344,11 @@ class TrainedEncoders(EncoderModel):
         self.encoder = encoder
         self.progress = progress
 
+    def _restore(self, description, tensors, encoder):
+        super()._restore(description, tensors, encoder)
+        own = any(one["encoder"] != "DMPNN" for one in description["networks"])
+        self.encoder = encoder if own else None
+
 # %% ../nbs/08_fusion.ipynb #6652c856
 class SingleTask(TrainedEncoders):
     """Single-task D-MPNNs (ST): one encoder and head a property, trained on the molecules that have it.
@@ -367,6 +381,7 @@ class SingleTask(TrainedEncoders):
 def _fit_networks(model, table, split, groups, description, report):
     """Train one network for each group of tasks and each member; the model learns of them when all are there."""
     _check_fit(table, split)
+    _check_labels(table, split)
     check_number("n_models", model.n_models, 1, integer=True)
     store = pack_graphs(table.smiles)
     seeds = iter(spawn_seeds(model.seed, model.n_models * len(groups)))
@@ -468,6 +483,7 @@ def fit_features(
     if reduce == "pca":
         reducer, group_of = _grouped_pca(X, group_of, 0.999 if n_components is None else n_components)
         X = reducer.transform(X)
+    group_of = np.unique(group_of, return_inverse=True)[1]  # a group of blocks that carry nothing is gone
     return FusedFeatures(tuple(blocks.names), scaler, reducer, 1 / np.sqrt(np.mean(X**2)), group_of)
 
 # %% ../nbs/08_fusion.ipynb #ab6d1028
@@ -590,7 +606,7 @@ def fit_ridge_head(
     module = nn.Linear(X.shape[1], Y.shape[1])
     chosen = np.empty(Y.shape[1])
     with torch.no_grad():
-        for columns in _same_rows(Y):
+        for columns in _same_rows(Y, split):
             train = split.train[~np.isnan(Y[split.train, columns[0]])]
             valid = split.valid[~np.isnan(Y[split.valid, columns[0]])]
             alphas = np.array(penalties) * len(train) * X.shape[1]
@@ -603,10 +619,10 @@ def fit_ridge_head(
     return module, {"penalty": chosen.tolist()}
 
 
-def _same_rows(Y):
-    """Group the columns of Y that are measured on exactly the same rows."""
+def _same_rows(Y, split):
+    """Group the columns of Y that are measured on exactly the same training and validation rows."""
     groups = {}
-    for j, measured in enumerate(~np.isnan(Y.T)):
+    for j, measured in enumerate(~np.isnan(Y[np.concatenate([split.train, split.valid])].T)):
         groups.setdefault(measured.tobytes(), []).append(j)
     return list(groups.values())
 
@@ -730,10 +746,16 @@ def kernel_rates(
     rows = np.random.default_rng(seed).permutation(len(X))[:1000]
     some = torch.from_numpy(X[rows])
     D = squared_distances(some, some, torch.from_numpy(group_of)).numpy()
-    typical = np.median(D[:, *np.triu_indices(len(rows), 1)], axis=1)
+    typical = np.array([_typical(distances[np.triu_indices(len(rows), 1)]) for distances in D])
     g = len(typical)
     uses = [np.eye(g)[i] for i in range(g)] + ([np.ones(g)] if g > 1 else [])
     return np.array([use / use.sum() / (2 * length * typical) for length in LENGTHS for use in uses])
+
+
+def _typical(distances):
+    """The median; where most pairs are of one molecule that occurs again and again, that of the other pairs."""
+    other = distances > 1e-12 * distances.max()
+    return np.median(distances if other.mean() > 0.5 else distances[other]) if other.any() else 1.0
 
 
 def _kernel(X, landmarks, group_of, rate):
@@ -890,7 +912,7 @@ def fit_kernel_head(
     order = np.random.default_rng(seed).permutation(split.train)
     others = np.empty((0, *Y.shape)) if others is None else others
     alone = _Kernels.empty(len(rates), Y, split)
-    groups = _same_rows(Y)
+    groups = _same_rows(Y, split)
     for number, columns in enumerate(groups):
         train, valid = (part[~np.isnan(Y[part, columns[0]])] for part in (order, split.valid))
         for k, rate in enumerate(rates):
@@ -1023,6 +1045,7 @@ class UntrainedEncoders(EncoderModel):
         _check_fit(table, split)
         n = table.t if self.n_encoders is None else self.n_encoders
         check_number("n_encoders", n, 1, integer=True)
+        check_number("n_models", self.n_models, 1, integer=True)
         self.tasks_ = table.tasks
         self.seen_, self.trained_ = _seen_in(table, split), _keys_of(table, [])
         seeds = spawn_seeds(self.seed, self.n_models * n)
@@ -1109,7 +1132,8 @@ def encoders_to_fuse(
 def _encoder_list(encoders):
     if encoders is None:
         return encoders_to_fuse()
-    found = [encoders] if isinstance(encoders, EncoderModel) else list(encoders)
+    several = isinstance(encoders, Iterable) and not isinstance(encoders, EncoderModel)
+    found = list(encoders) if several else [encoders]
     for one in found:
         if not isinstance(one, EncoderModel):
             raise InputError(
@@ -1131,10 +1155,29 @@ def _ready(encoders, table, split, report):
 
 def _count_members(encoders):
     """Members of the fused ensemble; encoders with one member stand in all of them."""
-    counts = sorted({len(one.networks_) for one in encoders} - {1})
+    counts = sorted({len(one.networks_) if hasattr(one, "networks_") else one.n_models for one in encoders} - {1})
     if len(counts) > 1:
         raise InputError(f"the encoders have {counts[0]} and {counts[1]} ensemble members: give them the same `n_models`.")
     return counts[0] if counts else 1
+
+# %% ../nbs/08_fusion.ipynb #785ba42e
+def _check_options(model, table, encoders):
+    """Refuse what would otherwise be noticed after all encoders are trained."""
+    check_choice("layer", model.layer, ("readout", "head"))
+    check_choice("scaling", model.scaling, SCALINGS)
+    check_choice("reduce", model.reduce, REDUCTIONS)
+    check_choice("head", model.head, HEADS)
+    _check_size(model.n_components, model.reduce)
+    check_number("n_heads", model.n_heads, 1, integer=True)
+    check_number("seed", model.seed, 0, integer=True)
+    if not isinstance(model.head_config, TrainConfig | None):
+        raise InputError(f"`head_config` must be a TrainConfig, as in TrainConfig(epochs=50); got {type(model.head_config).__name__}.")
+    if model.out_of_fold:
+        check_number("out_of_fold", model.out_of_fold, 2, integer=True)
+        known = [task.name for task in getattr(encoders[0], "tasks_", table.tasks)]
+        if not isinstance(encoders[0], SingleTask) or not set(table.task_names) <= set(known):
+            raise InputError("`out_of_fold` needs a SingleTask as the first of `encoders`, for all tasks of this table.")
+    _count_members(encoders)
 
 # %% ../nbs/08_fusion.ipynb #1bcb41be
 def _own_member(one, member):
@@ -1252,7 +1295,8 @@ def _weigh_own(others, shares, blocks, names, mean, std):
 
 def _member_names(untrained, features, others, penalty):
     """What each share of a kernel head belongs to."""
-    kinds = sorted({"untrained" if name in untrained else "learned" for name in features.names})
+    alive = [features.names[number] for number in np.unique(features.scaler.block_of)]
+    kinds = sorted({"untrained" if name in untrained else "learned" for name in alive})
     uses = kinds if len(kinds) == 1 else [*kinds, "both"]
     shared = [f"{use}, all labels" for use in uses[: len(penalty[0]) - len(uses) * len(LENGTHS)]]
     return uses * len(LENGTHS) + shared + [f"head of {one.block}" for one in others]
@@ -1279,6 +1323,7 @@ class FusedParts(PropertyModel):
         encoders' own heads.
         """
         check_fitted(self)
+        check_choice("member", member, range(len(self.heads_)))
         return _mixture(self.heads_[member])
 
     def _fit_heads(self, table, split, encoders, report=None):
@@ -1308,7 +1353,10 @@ class FusedModel(FusedParts):
             If an option is unknown, a task cannot be learned, or an encoder has seen a test molecule.
         """
         _check_fit(table, split)
-        encoders = [_ready(one, table, split, report) for one in _encoder_list(self.encoders)]
+        _check_labels(table, split)
+        wanted = _encoder_list(self.encoders)
+        _check_options(self, table, wanted)
+        encoders = [_ready(one, table, split, report) for one in wanted]
         seen = _all_seen(_seen_in(table, split), table, split, encoders)
         heads = [[head] for head in self._fit_heads(table, split, encoders, report)]
         self.tasks_ = table.tasks
@@ -1328,8 +1376,8 @@ class FusedModel(FusedParts):
         _check_extends(self, new_task)
         table = table.only([new_task])
         old = self.encoders_[0]
-        config = _config(old) if isinstance(old, SingleTask) else None
-        encoder = SingleTask(config, n_models=len(self.heads_), seed=spawn_seeds(self.seed, 1 + len(self.heads_[0]))[-1])
+        like = dict(config=_config(old), encoder=old.encoder) if isinstance(old, SingleTask) else {}
+        encoder = SingleTask(**like, n_models=len(self.heads_), seed=spawn_seeds(self.seed, 1 + len(self.heads_[0]))[-1])
         extended = clone(self)
         extended.tasks_ = self.tasks_ + table.tasks
         extended.encoders_ = [*self.encoders_, encoder.fit(table, split)]
@@ -1429,11 +1477,7 @@ def _fit_heads(model, table, split, encoders, report):
         blocks = fused_blocks(encoders, store, table.smiles, model.layer, member)
         training_blocks = None
         if model.out_of_fold:
-            check_number("out_of_fold", model.out_of_fold, 2, integer=True)
-            first = encoders[0]
-            if not isinstance(first, SingleTask) or first.networks_[0][0].tasks[0] not in [x.name for x in table.tasks]:
-                raise InputError("`out_of_fold` needs a SingleTask as the first of `encoders`, fitted on this table.")
-            clean = out_of_fold_blocks(first, blocks.blocks, table, split, model.out_of_fold, member, model.layer, report)
+            clean = out_of_fold_blocks(encoders[0], blocks.blocks, table, split, model.out_of_fold, member, model.layer, report)
             training_blocks = EmbeddingBlocks(clean, table.smiles)
         seed = spawn_seeds(model.seed, member + 1)[member]
         options = model.get_params(deep=False)
@@ -1653,7 +1697,7 @@ def compare(
     Raises
     ------
     InputError
-        If there are no test rows, a model has seen a test molecule, or does not predict a task.
+        If there are no test rows, a model has seen a test molecule, or does not predict a task or not in the table's unit.
     """
     check_split(table, split)
     if not isinstance(models, Mapping) or not all(isinstance(one, PropertyModel) for one in models.values()):
@@ -1669,9 +1713,12 @@ def compare(
             model.fit(table, split)
         check_unseen(model.seen_, table, split.test, f"model {name!r}")
         Y_hat = model.predict(tested)
+        units = {task.name: task.unit for task in model.tasks_}
         for j, task in enumerate(table.tasks):
             if task.name not in Y_hat:
                 raise unknown_name(f"prediction by model {name!r} for task", task.name, Y_hat.columns)
+            if task.unit and units[task.name] not in ("", task.unit):
+                raise InputError(f"model {name!r} predicts {task.name!r} in {units[task.name]}; the table has it in {task.unit}. Convert it.")
             known = tested.mask[:, j]
             scores = score(tested.Y[known, j], Y_hat[task.name].to_numpy()[known])
             labels = {f"n_{part}": int(counts[part][j]) for part in counts}

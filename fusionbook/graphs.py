@@ -34,6 +34,7 @@ from safetensors.torch import save
 
 from ._version import __version__
 from .core import InputError
+from .core import check_several
 from .core import check_shape
 from .core import parallel
 from .molecules import Rejected
@@ -213,10 +214,14 @@ class GraphStore:
 
     def batch(
         self,
-        rows: Sequence[int] | torch.Tensor,  # (b,) molecule numbers, any order, repeats allowed
+        rows: Sequence[int] | torch.Tensor,  # (b,) molecule numbers, any order, repeats allowed; or a mask of n bools
     ) -> MoleculeBatch:  # b molecules as one graph
         """Gather some molecules as one graph, without a loop over molecules, on the store's device."""
-        return _gather(self, torch.as_tensor(rows, dtype=torch.int64))
+        rows = torch.as_tensor(rows)
+        if rows.dtype == torch.bool:
+            check_shape("rows", rows, (len(self),))
+            rows = rows.nonzero()[:, 0]
+        return _gather(self, rows.to(torch.int64))
 
 # %% ../nbs/03_graphs.ipynb #f67c7ba2
 def _gather(store, rows):
@@ -574,6 +579,7 @@ def read_graphs(
 
     Returns the store, the row of each of its molecules, shape (k,), and the rejected rows with their reasons.
     """
+    check_several("smiles", smiles)
     smiles = list(smiles)
     if n_jobs is None:
         n_jobs = -1 if len(smiles) >= PARALLEL_FROM else 1
@@ -676,6 +682,7 @@ def pack_graphs(
     InputError
         If a SMILES does not parse: the row, the text and the reason.
     """
+    check_several("smiles", smiles)
     return _pack(tuple(smiles), n_jobs, cache)
 
 # %% ../nbs/03_graphs.ipynb #06d014e7

@@ -166,6 +166,9 @@ class TrainConfig:
     device: str = "auto"  # a torch device such as "cpu" or "cuda:1"; "auto": a GPU if there is one
 
     def __post_init__(self):
+        for name, value in vars(self).items():
+            plain = value.item() if isinstance(value, np.generic) else str(value) if name == "device" else value
+            object.__setattr__(self, name, plain)  # so that `save` can write it
         _check_config(self)
 
 # %% ../nbs/05_training.ipynb #5838a120
@@ -219,6 +222,8 @@ class History:
 
         Shape (t,). Longer training would probably have helped these.
         """
+        if len(self.step) == 0:
+            return np.zeros(len(self.best_step), dtype=bool)
         recent = max(len(self.step) // 10, 1)
         if len(self.step) <= recent:
             return np.ones(self.valid_loss.shape[1], dtype=bool)
@@ -703,7 +708,17 @@ def _standardised(store, Y, tasks, train, valid):
     valid = np.asarray(valid)[labelled[valid]]
     mean, std = target_scale(Y[train], tasks)
     check_validation(Y[valid], tasks)
+    _check_range(Y[valid], tasks, mean, std)
     return train, valid, torch.as_tensor((Y - mean) / std, dtype=torch.float32), mean, std
+
+
+def _check_range(Y, tasks, mean, std):
+    """Refuse validation labels whose squared error no float32 can hold."""
+    far = np.abs(Y - mean) / std > 1e15
+    if far.any():
+        row, j = np.argwhere(far)[0]
+        raise InputError(f"task {tasks[j]!r}: a validation label is {Y[row, j]:.4g}, where the training labels have a mean of "
+                         f"{mean[j]:.4g}. It looks like a code for a missing value: empty that cell.")
 
 # %% ../nbs/05_training.ipynb #0d156836
 _ONE_AT_A_TIME = threading.RLock()
@@ -1138,7 +1153,7 @@ def pack_network(
 # %% ../nbs/05_training.ipynb #39209bd6
 def _empty_network(description, config, encoder, state):
     """Build the network that a state belongs to."""
-    if encoder is None:
+    if description["encoder"] == "DMPNN":
         d_v, d_e = description["features"]
         body = DMPNN(config.d_h, config.depth, config.dropout, config.readout, d_v=d_v, d_e=d_e)
     else:

@@ -2,14 +2,17 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from rdkit import Chem
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from fusionbook import fusion
 from fusionbook.core import InputError, ModelFileError, RowsWarning, TrainingWarning, assert_array
 from fusionbook.embeddings import EmbeddingBlocks, fit_block_scaler
 from fusionbook.explain import fit_intervals
@@ -20,14 +23,16 @@ from fusionbook.fusion import (
     SingleTask,
     UntrainedEncoders,
     compare,
+    encoders_to_fuse,
     fit_features,
     fit_fused_head,
     load_model,
     out_of_fold_blocks,
     ridge_path,
 )
-from fusionbook.graphs import pack_graphs
+from fusionbook.graphs import D_V, pack_graphs
 from fusionbook.molecules import MoleculeTable, Split, Task, split_molecules
+from fusionbook.training import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::fusionbook.core.TrainingWarning")
 
@@ -458,3 +463,100 @@ def test_only_a_kernel_head_reads_cur_columns_through_what_they_restore(table, s
         features = model.heads_[0][0].features
         assert len(features.scaler.columns) == 9
         assert (features.reducer is not None) == (head == "kernel")
+
+
+class MeanEncoder(torch.nn.Module):
+    """An encoder of one's own: a linear map of atom features, averaged over the molecule."""
+
+    def __init__(self):
+        super().__init__()
+        self.d_h = 8
+        self.linear = torch.nn.Linear(D_V, 8)
+
+    def forward(self, batch):
+        V = self.linear(batch.V)
+        return torch.zeros(batch.n, 8).index_reduce(0, batch.molecule, V, "mean", include_self=False)
+
+
+def test_a_fused_model_of_other_encoders_comes_back(small_config, table, split, tmp_path):
+    """The untrained blocks beside them are D-MPNNs, and need no function that makes them."""
+    own = encoders_to_fuse(SingleTask(small_config, encoder=MeanEncoder), MultiTask(small_config))
+    model = FusedMultiTask(own).fit(table.only(["mass", "tpsa"]), split)
+    model = model.extend("logP", table, split)
+    assert type(model.encoders_[-1].networks_[0][0].network.encoder) is MeanEncoder
+    model.save(tmp_path / "m")
+    again = load_model(tmp_path / "m", encoder=MeanEncoder)
+    pd.testing.assert_frame_equal(again.predict(["CCO", "CCN"]), model.predict(["CCO", "CCN"]))
+    assert again.encoders_[0].encoder is MeanEncoder and again.encoders_[1].encoder is None
+
+
+@pytest.mark.parametrize("head", ["kernel", "ridge"])
+def test_which_test_cells_are_filled_changes_nothing(head, small_config, table, split):
+    full = replace(table, Y=np.random.default_rng(0).normal(size=table.Y.shape))
+    holes = full.Y.copy()
+    holes[split.test[0], 0] = np.nan
+    blind = replace(full, Y=holes)
+    untrained = UntrainedEncoders(config=small_config)
+    one, other = (FusedMultiTask(untrained, head=head).fit(each, split) for each in (full, blind))
+    pd.testing.assert_frame_equal(one.predict(["CCO", "CCN"]), other.predict(["CCO", "CCN"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(head="kernal"), "Did you mean 'kernel'"),
+        (dict(reduce="PCA"), "Did you mean 'pca'"),
+        (dict(layer="heads"), "Did you mean 'head'"),
+        (dict(scaling="blocks"), "Did you mean 'block'"),
+        (dict(n_components=0), "n_components"),
+        (dict(n_heads=0), "n_heads"),
+        (dict(seed=-1), "seed"),
+        (dict(out_of_fold=1), "out_of_fold"),
+        (dict(out_of_fold=2, encoders=UntrainedEncoders()), "needs a SingleTask"),
+        (dict(head_config={"epochs": 5}), "TrainConfig"),
+        (dict(encoders=TrainConfig()), "got TrainConfig"),
+        (dict(encoders=[SingleTask(n_models=2), MultiTask(n_models=3)]), "2 and 3 ensemble members"),
+    ],
+)
+def test_wrong_options_are_seen_before_anything_is_trained(options, message, table, split, monkeypatch):
+    def never(*args):
+        raise AssertionError("a network was trained")
+
+    monkeypatch.setattr(fusion, "fit_many", never)
+    with pytest.raises(InputError, match=message):
+        FusedMultiTask(**options).fit(table, split)
+
+
+def test_a_task_without_validation_labels_is_seen_before_anything_is_trained(table, split, monkeypatch):
+    monkeypatch.setattr(fusion, "fit_many", lambda *args: pytest.fail("a network was trained"))
+    Y = table.Y.copy()
+    Y[split.valid, 2] = np.nan
+    for model in (SingleTask(), MultiTask(), FusedMultiTask()):
+        with pytest.raises(InputError, match="'logP' has no validation label"):
+            model.fit(replace(table, Y=Y), split)
+
+
+def test_numbers_of_numpy_are_saved_as_numbers(table, split, tmp_path):
+    config = TrainConfig(
+        d_h=np.int64(16), dropout=np.float32(0.5), min_steps=10, epochs=1, device=torch.device("cpu")
+    )
+    SingleTask(config, n_models=np.int64(2), seed=np.int64(7)).fit(table, split).save(tmp_path / "m")
+    again = load_model(tmp_path / "m")
+    assert (again.n_models, again.seed, again.config) == (2, 7, config)
+
+
+def test_models_in_another_unit_are_not_compared(table, split):
+    model = MeanPredictor().fit(table, split)
+    tasks = (Task("mass", "kg/mol"), *table.tasks[1:])
+    with pytest.raises(InputError, match="predicts 'mass' in g/mol; the table has it in kg/mol"):
+        compare({"mean": model}, replace(table, tasks=tasks), split)
+    tasks = (Task("mass"), *table.tasks[1:])  # no unit given: nothing to compare
+    assert len(compare({"mean": model}, replace(table, tasks=tasks), split)) == 3
+
+
+def test_small_mistakes_are_named(fused, small_config, table, split):
+    with pytest.raises(InputError, match="n_models"):
+        UntrainedEncoders(n_models=0).fit(table, split)
+    ridge = FusedMultiTask(UntrainedEncoders(config=small_config)).fit(table, split)
+    with pytest.raises(InputError, match="member"):
+        ridge.mixture(member=3)

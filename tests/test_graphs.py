@@ -376,3 +376,16 @@ def test_the_users_cache_folder_can_be_moved(tmp_path, monkeypatch):
     pack_graphs(["CCCO"], cache=True)
     graphs._pack.cache_clear()
     assert [file.suffix for file in (tmp_path / "graphs").iterdir()] == [".graphs"]
+
+
+def test_one_text_is_not_three_molecules():
+    for read in (pack_graphs, read_graphs):
+        with pytest.raises(InputError, match="`smiles` must be several SMILES; got one text"):
+            read("CCO")
+
+
+def test_a_batch_by_a_mask():
+    store = pack_graphs(["C", "CC", "CCC"])
+    assert store.batch([False, True, True]).atom_type.tolist() == store.batch([1, 2]).atom_type.tolist()
+    with pytest.raises(InputError, match="`rows` must have shape"):
+        store.batch([True, False])

@@ -208,3 +208,31 @@ def test_fusing_helps_on_a_sparse_table():
     frame = compare({"ST": single, "MT": multi, "F-MT": fused}, table, split)
     means = frame.groupby("model")["MAE / sd"].mean()
     assert means["F-MT"] < 0.97 * means["MT"] and means["F-MT"] < 0.97 * means["ST"]
+
+
+def test_a_molecule_that_occurs_again_and_again(curve):
+    """Most pairs of training rows have distance 0; the kernels' length is that of the other pairs."""
+    X, Y, split = curve
+    X[:80] = X[0]
+    head, _, _ = fit_kernel_head(X, Y, split, np.zeros(4, dtype=int), seed=0)
+    squares = ((X[:100, None] - X[None, :100]) ** 2).sum(axis=2)[np.triu_indices(100, 1)]
+    assert np.median(squares) == 0
+    assert float(head.rates[0, 0]) == pytest.approx(1 / (2 * LENGTHS[0] * np.median(squares[squares > 0])))
+
+
+@pytest.mark.parametrize("reduce", [None, "pca", "cur"])
+@pytest.mark.parametrize("dead", ["learned", "untrained"])
+def test_a_group_of_blocks_that_carry_nothing(dead, reduce, small_config, table, split):
+    """Its columns are gone, and with them its kernels and its share of the mixture."""
+    encoders = [
+        SingleTask(small_config).fit(table, split),
+        UntrainedEncoders(2, small_config).fit(table, split),
+    ]
+    for one in encoders[dead == "untrained"].networks_[0]:
+        for states in (one.network.state_dict(), *one.states):
+            states["encoder.W_o.weight"].zero_()
+            states["encoder.W_o.bias"].fill_(-1.0)
+    model = FusedMultiTask(encoders, reduce=reduce).fit(table, split)
+    alive = {"learned": "untrained", "untrained": "learned"}[dead]
+    assert [name for name in model.mixture() if "head" not in name and "all labels" not in name] == [alive]
+    assert np.isfinite(model.predict(["CCO"]).to_numpy()).all()

@@ -335,3 +335,43 @@ def test_long_files_are_shared_out_where_the_computation_can_be_sent(monkeypatch
     assert embeddings._processes(None, 40_000, lambda texts: lock) == 1
     assert embeddings._processes(None, 39_999, atoms) == embeddings._processes(None, None, atoms) == 1
     assert embeddings._processes(2, 5, atoms) == 2
+
+
+def test_results_of_any_kind_and_chunks_without_any(tmp_path):
+    """Text, truth values and numbers; the first chunk has no text, the second no molecule."""
+    smiles = ["C", "CC", "x", "y", "CCCC", "CCO"]
+    pd.DataFrame({"smiles": smiles}).to_csv(tmp_path / "in.csv", index=False)
+
+    def compute(texts):
+        known = [parse_smiles(text)[0] is not None for text in texts]
+        if not any(known):
+            raise InputError("no molecule")
+        n = [len(text) if there else np.nan for text, there in zip(texts, known)]
+        notes = ["long" if there and size > 2 else None for there, size in zip(known, n)]
+        return pd.DataFrame({"n": n, "note": notes, "big": [bool(size > 2) for size in n]})
+
+    report = stream_molecules(
+        tmp_path / "in.csv", tmp_path / "out.parquet", compute, chunk_rows=2, progress=False
+    )
+    out = pd.read_parquet(tmp_path / "out.parquet")
+    assert out["n"].tolist()[:2] + out["n"].tolist()[4:] == [1, 2, 4, 3] and out["n"][2:4].isna().all()
+    assert (
+        out["note"].isna().tolist() == [True] * 4 + [False] * 2 and out["note"].tolist()[4:] == ["long"] * 2
+    )
+    assert out["big"].isna().tolist() == [False] * 2 + [True] * 2 + [False] * 2
+    assert out["big"].dropna().tolist() == [False, False, True, True]
+    assert report.rejected()["row"].tolist() == [2, 3]
+
+
+def test_numbers_here_and_text_there(tmp_path):
+    pd.DataFrame({"smiles": ["C", "CC"]}).to_csv(tmp_path / "in.csv", index=False)
+    values = iter([1.0, "high"])
+    with pytest.raises(InputError, match="numbers in one chunk and text in another.*level"):
+        stream_molecules(
+            tmp_path / "in.csv",
+            tmp_path / "out.csv",
+            lambda texts: pd.DataFrame({"level": [next(values)]}),
+            chunk_rows=1,
+            n_jobs=1,
+            progress=False,
+        )

@@ -18,7 +18,7 @@ from torch_geometric.nn import AttentiveFP
 from fusionbook import training
 from fusionbook.core import InputError, ModelFileError, TrainingWarning, assert_array
 from fusionbook.dmpnn import DMPNN, PyGEncoder
-from fusionbook.fusion import SingleTask, load_model
+from fusionbook.fusion import SingleTask, UntrainedEncoders, load_model
 from fusionbook.graphs import pack_graphs
 from fusionbook.training import (
     MatrixInputs,
@@ -621,3 +621,17 @@ def test_a_wrapped_model_gives_a_lone_atom_the_same_in_any_batch(rows):
     alone, beside = (encoder(store.batch(list(some)))[0].detach().numpy() for some in ((0, 1), (0, 2)))
     assert_array(alone, beside)
     assert encoder.training
+
+
+def test_a_code_for_missing_values_among_the_validation_labels_is_named(small_config, table, split):
+    Y = table.Y.copy()
+    Y[split.valid[~np.isnan(Y[split.valid, 0])][0], 0] = 9.96921e36
+    with pytest.raises(InputError, match=r"task 'mass': a validation label is 9.969e\+36.*empty that cell"):
+        SingleTask(small_config).fit(replace(table, Y=Y), split)
+
+
+def test_untrained_networks_ended_when_they_should(table, split, tmp_path):
+    model = UntrainedEncoders(2, TrainConfig(d_h=8)).fit(table, split)
+    model.save(tmp_path / "m")
+    for one in (model, load_model(tmp_path / "m")):
+        assert [network.history.unfinished().tolist() for network in one.networks_[0]] == [[False], [False]]
