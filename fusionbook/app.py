@@ -926,7 +926,6 @@ def predict_command(options) -> None:
     model.predict(["C"], spread=options.spread)  # what this model cannot do is said before anything is read
     report = _stream(options, _predictor(model, options.spread), {"spread": options.spread})
     name, problems = _read_problems(report.target)
-    _refuse_unread(report, problems)
     _tell_unread(report.rows, problems, f"column {name!r} says why")
     n_read = report.rows - len(problems)
     _say(options)(f"Wrote {out}: {_count(n_read, 'molecule')}, {_count(len(model.tasks_), 'property')}")
@@ -987,15 +986,6 @@ def _tell_unread(n, problems, where):
         _note(f"{len(problems):,} of {n:,} rows could not be read; {where}; first: row {row}, counted from 0 ({reason})")
 
 
-def _refuse_unread(report, problems):
-    """Where no row at all could be read, take the empty file away and say so."""
-    if len(problems) < report.rows:
-        return
-    report.target.unlink()
-    Path(f"{report.target}.rejected.csv").unlink(missing_ok=True)
-    row, reason = problems[["row", "reason"]].iloc[0]
-    raise InputError(f"No row has a usable molecule; first: row {row} ({reason}). Is it the right column? Give `smiles=`.")
-
 # %% ../nbs/13_app.ipynb #d42712b2
 def embed_command(options) -> None:
     """Write the embeddings of molecules in a file: one column a learned feature, or NumPy arrays; rows keep their place."""
@@ -1009,7 +999,6 @@ def embed_command(options) -> None:
         n_read = _embed_arrays(model, options, out)
     else:
         report = _stream(options, model.embed, {}, columns=[])
-        _refuse_unread(report, report.rejected())
         _tell_unread(report.rows, report.rejected(), f"their embeddings are empty, see {report.rejected_file}")
         n_read = report.rows - report.n_rejected
     shape = model.embed(["C"])

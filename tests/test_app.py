@@ -309,6 +309,20 @@ def test_a_file_without_any_molecule_is_refused(files, run, tmp_path, command, e
     assert [path.name for path in tmp_path.iterdir()] == ["none.csv"]
 
 
+@pytest.mark.parametrize(
+    ("command", "ending"), [("predict", ".csv"), ("predict", ".parquet"), ("embed", ".csv"), ("embed", ".npz")]
+)
+def test_a_refused_run_leaves_the_results_of_an_earlier_one(files, run, tmp_path, command, ending):
+    frame = pd.DataFrame({"smiles": ["CCO", "C("], "name": ["one?", "two?"]})
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    arguments = [command, files / "model", tmp_path / "new.csv", "--out", tmp_path / f"out{ending}"]
+    assert run(*arguments)[0] == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    code, _, err = run(*arguments, "--smiles-column", "name", "--restart")
+    assert code == 2 and "No row has a usable molecule" in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_compare_writes_report_and_errors(files, run):
     out = files / "report.html"
     save = files / "kept"
