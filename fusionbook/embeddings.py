@@ -41,6 +41,7 @@ from .core import unknown_name
 from .molecules import CSV_ERRORS
 from .molecules import canonical_smiles
 from .molecules import csv_error
+from .molecules import parse_smiles
 
 # %% ../nbs/06_embeddings.ipynb #b7c3e5a1
 def _positions(
@@ -396,11 +397,25 @@ def _find_rejected(result, texts, first):
     ]
 
 # %% ../nbs/06_embeddings.ipynb #7333e5a1
-def _one_part(first, chunk, compute, smiles, keep):
-    """Make the output table of one chunk; the rejected rows travel in its metadata."""
+def _texts(chunk, smiles):
+    """The SMILES of one chunk; "" for an empty cell."""
     if smiles not in chunk.column_names:
         raise InputError(f"{unknown_name('column', smiles, chunk.column_names)} Name the SMILES column with `smiles=`.")
-    texts = ["" if cell is None else str(cell).strip() for cell in chunk[smiles].to_pylist()]
+    return ["" if cell is None else str(cell).strip() for cell in chunk[smiles].to_pylist()]
+
+
+def _readable_chunks(source, chunk_rows, smiles, start):
+    """The chunks of a source from row `start` on; refuses a source in which no row has a usable molecule."""
+    reasons = (parse_smiles(text)[1] for _, chunk in _source_chunks(source, chunk_rows) for text in _texts(chunk, smiles))
+    first = next(reasons, "")
+    if first and all(reasons):
+        raise InputError(f"No row has a usable molecule; first: row 0 ({first}). Is it the right column? Give `smiles=`.")
+    return _source_chunks(source, chunk_rows, start)
+
+
+def _one_part(first, chunk, compute, smiles, keep):
+    """Make the output table of one chunk; the rejected rows travel in its metadata."""
+    texts = _texts(chunk, smiles)
     result = _compute_chunk(compute, texts)
     for name in [] if keep is None else keep:
         if name not in chunk.column_names:
@@ -553,7 +568,7 @@ def stream_molecules(
     Raises
     ------
     InputError
-        If a file or column is unusable, `compute` does not return one row a molecule, or an unfinished run was another.
+        If a file, a column or every SMILES is unusable, `compute` returns other than one row a molecule, or an unfinished run was another.
     """
     source, target = _checked_paths(source, target)
     check_number("chunk_rows", chunk_rows, 1, integer=True)
@@ -568,7 +583,7 @@ def stream_molecules(
     with progress_bar(expected, target.name, progress, " molecules") as bar:
         bar.update(resumed)
         bar.unpause()
-        chunks = _source_chunks(source, chunk_rows, resumed)
+        chunks = _readable_chunks(source, chunk_rows, smiles, resumed)
         for first, table in _computed(chunks, _processes(n_jobs, expected, compute), compute, smiles, keep):
             parts.append(_write_part(folder, manifest, first, table))
             rows += table.num_rows

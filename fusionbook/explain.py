@@ -932,7 +932,7 @@ def _too_near(prints, i, others, max_similarity):
         return False
     return max(DataStructs.BulkTanimotoSimilarity(prints[i], [prints[j] for j in others])) > max_similarity
 
-
+# %% ../nbs/10_explain.ipynb #f2303e77
 @lru_cache(maxsize=1)
 def _generator():
     return rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
@@ -940,14 +940,29 @@ def _generator():
 
 @lru_cache(maxsize=100_000)
 def _fingerprint(text):
-    return _generator().GetFingerprint(parse_smiles(text)[0])
+    """The fingerprint of a SMILES and "", or None and why there is none."""
+    mol, reason = parse_smiles(text)
+    return (None, reason) if mol is None else (_generator().GetFingerprint(mol), "")
 
 
 def fingerprints(
     smiles: Sequence[str],  # n SMILES that parse
 ) -> list:  # n bit vectors
-    """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity; remembered, so not to be edited."""
-    return [_fingerprint(str(text)) for text in smiles]
+    """Morgan fingerprints of radius 2 with 2048 bits, for Tanimoto similarity; remembered, so not to be edited.
+
+    Raises
+    ------
+    InputError
+        If `smiles` is one text, or a SMILES cannot be used; names its row.
+    """
+    check_several("smiles", smiles)
+    prints = []
+    for row, text in enumerate(smiles):
+        bits, reason = _fingerprint(str(text))
+        if reason:
+            raise InputError(f"row {row}: SMILES {text!r} cannot be used: {reason}.")
+        prints.append(bits)
+    return prints
 
 # %% ../nbs/10_explain.ipynb #dff9cf84
 def _feature_atoms(model, block, feature, smiles, member):
@@ -1169,7 +1184,11 @@ def nearest_training(
     smiles: Sequence[str],  # m SMILES that parse
     training: Sequence[str],  # n SMILES that parse, at least one
 ) -> tuple[np.ndarray, list[str]]:  # similarity (m,), from 0 to 1; nearest training SMILES
-    """Find each molecule's nearest training molecule by Tanimoto similarity of Morgan fingerprints: shape (m,)."""
+    """Find each molecule's nearest training molecule by Tanimoto similarity of Morgan fingerprints: shape (m,).
+
+    Raises InputError as `fingerprints` does.
+    """
+    check_several("training", training)
     known = fingerprints(training)
     similarity, nearest = [], []
     for one in fingerprints(smiles):

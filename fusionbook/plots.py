@@ -313,7 +313,7 @@ def _square(frame: pd.DataFrame, name: str) -> tuple[np.ndarray, list[str]]:
 def label_coverage(
     mask: np.ndarray,  # (n, t) bool, True = measured
     names: Sequence[str],  # t names
-    parts: Sequence[str] | None = None,  # (n,) "train", "valid", "test": colours the bars
+    parts: Sequence[str] | None = None,  # (n,) "train", "valid", "test", or other text for rows in no part: colours the bars
 ) -> go.Figure:
     """Count labels per property, and molecules per number of labels; `mask` has shape (n, t).
 
@@ -328,11 +328,12 @@ def label_coverage(
     names = _check_names(names, t)
     parts = np.full(n, "labels") if parts is None else np.asarray(parts, dtype=str)
     check_shape("parts", parts, (n,))
+    colors = {"train": BLUE, "valid": SKY, "test": ORANGE, "labels": BLUE, "no part": GREY}
+    parts = np.where(np.isin(parts, list(colors)), parts, "no part")
     fig = make_subplots(1, 2, column_widths=[0.58, 0.42], horizontal_spacing=0.16)
     order = np.argsort(mask.sum(axis=0), kind="stable")
     ticks = [label_text(names[j], 24) for j in order]
     per_molecule = mask.sum(axis=1)
-    colors = {"train": BLUE, "valid": SKY, "test": ORANGE, "labels": BLUE}
     for part in [name for name in colors if (parts == name).any()]:
         own = mask[parts == part]
         counts = own.sum(axis=0)[order]

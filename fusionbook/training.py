@@ -215,7 +215,8 @@ class History:
     ) -> pd.DataFrame:  # columns step, train_loss, and valid_loss of each task
         """Table of the losses, one row a validation round; unitless."""
         frame = pd.DataFrame({"step": self.step, "train loss": self.train_loss})
-        return frame.join(pd.DataFrame(self.valid_loss, columns=list(tasks)))
+        names = [f"{name} (property)" if name in frame else name for name in tasks]
+        return frame.join(pd.DataFrame(self.valid_loss, columns=names))
 
     def unfinished(self) -> np.ndarray:  # (t,) bool
         """Mark tasks whose best state is the last one and still gained over 1 % in the last tenth of the rounds.

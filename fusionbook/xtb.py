@@ -912,15 +912,15 @@ def build_xtb_table(
     Raises
     ------
     InputError
-        If tblite is missing, or the folder holds the checkpoint of a build with another recipe.
+        If tblite is missing, `n` is more than the enumerator has, or the folder holds the checkpoint of another recipe.
     """
     _tblite()
+    molecules = enumerate_molecules(n, seed=seed)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     recipe = _recipe(n, seed)
     checkpoint = out / "xtb_checkpoint.jsonl"
     rows = _read_checkpoint(checkpoint, recipe)
-    molecules = enumerate_molecules(n, seed=seed)
     with progress_bar(n, "building the table", progress, unit="molecule") as bar:
         bar.update(len(rows))
         for start in range(len(rows), n, BATCH):

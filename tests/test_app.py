@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -182,13 +183,13 @@ def test_predict_reads_and_writes_parquet_and_keeps_types(files, run):
     pd.testing.assert_frame_equal(written[frame.columns.tolist()], frame)
 
 
-@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz"])
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".npz", ".NPZ"])
 def test_embed_equals_the_library(files, run, ending):
     out = files / f"embeddings{ending}"
     code, _, err = run("embed", files / "model", files / "new.csv", "--out", out)
     assert code == 0 and "2 of 4 rows could not be read" in err
     blocks = fusionbook.load_model(files / "model").embed(["CCO", "c1ccccc1"])
-    if ending == ".npz":
+    if ending.lower() == ".npz":
         saved = np.load(out, allow_pickle=False)
         Z = saved["Z"]
         assert saved["blocks"].tolist() == blocks.names
@@ -307,6 +308,21 @@ def test_a_file_without_any_molecule_is_refused(files, run, tmp_path, command, e
     assert code == 2
     assert "No row has a usable molecule" in err and "not valid SMILES" in err and "right column?" in err
     assert [path.name for path in tmp_path.iterdir()] == ["none.csv"]
+
+
+@pytest.mark.parametrize(
+    ("command", "ending"),
+    [("predict", ".csv"), ("predict", ".parquet"), ("embed", ".csv"), ("embed", ".npz")],
+)
+def test_a_refused_run_leaves_the_results_of_an_earlier_one(files, run, tmp_path, command, ending):
+    frame = pd.DataFrame({"smiles": ["CCO", "C("], "name": ["one?", "two?"]})
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    arguments = [command, files / "model", tmp_path / "new.csv", "--out", tmp_path / f"out{ending}"]
+    assert run(*arguments)[0] == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    code, _, err = run(*arguments, "--smiles-column", "name", "--restart")
+    assert code == 2 and "No row has a usable molecule" in err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_compare_writes_report_and_errors(files, run):
@@ -499,6 +515,13 @@ def test_parts_are_found_by_molecule_whatever_its_spelling(tmp_path):
         app.kept_split(table, [tmp_path])
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff\xfes\x00", b'smiles,split\n"CC'])
+def test_a_damaged_split_is_told(tmp_path, content):
+    (tmp_path / "split.csv").write_bytes(content)
+    with pytest.raises(InputError, match="split.csv"):
+        app.kept_split(read_molecules(chains().drop(columns="name")), [tmp_path])
+
+
 def test_a_sample_keeps_the_rejected_rows_on_record():
     frame = pd.DataFrame({"smiles": ["CCO", "C1CC", "CC", "CCC"], "a": [1.0, 2.0, 3.0, 4.0]})
     with pytest.warns(RowsWarning):
@@ -684,6 +707,34 @@ def test_odd_rows_are_noted_and_training_goes_on(tmp_path, run):
         assert text in page
 
 
+def test_every_odd_row_is_in_the_file_that_is_named(tmp_path, run):
+    frame = chains().drop(columns="name").astype({"logP": object})
+    frame.loc[:4, "smiles"] = "C(C"
+    frame.loc[5:14, "logP"] = "high"
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    out = tmp_path / "model"
+    arguments = ["train", tmp_path / "data.csv", "--tasks", "mass", "logP", "--model", "multi", "--out", out]
+    code, _, err = run(*arguments, *FAST, *PARTS)
+    assert code == 0
+    assert f"and 2 more; all of them in {out / 'rejected.csv'}" in err
+    assert f"and 7 more; all of them in {out / 'remarks.csv'}" in err
+    assert pd.read_csv(out / "rejected.csv")["row"].tolist() == [0, 1, 2, 3, 4]
+    remarks = pd.read_csv(out / "remarks.csv")
+    assert remarks["row"].tolist() == list(range(5, 15)) and remarks["text"].str.contains("'high'").all()
+
+
+def test_odd_rows_beyond_those_in_the_report_are_counted(capsys, tmp_path):
+    frame = pd.DataFrame({"smiles": ["CCO", "CC", *["?"] * 250], "a": 1.0})
+    with pytest.warns(RowsWarning):
+        table = read_molecules(frame)
+    for folder, words in (
+        (None, "the first 200 of them in the report"),
+        (tmp_path, f"all of them in {tmp_path / 'rejected.csv'}"),
+    ):
+        app._tell_rows(table, folder)
+        assert f"and 247 more; {words}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "messages"),
     [
@@ -703,6 +754,7 @@ def test_odd_rows_are_noted_and_training_goes_on(tmp_path, run):
         (["compare", "data.csv", "--out", "r.html", "--label-fraction", "2"], ["--label-fraction"]),
         (["compare", "x_errors.csv", "--out", "x.html"], ["is the input file, which would be lost"]),
         (["compare", "data.csv", "--out", "r.html", "--models", "ST", "--save-model", "x"], ["add F-MT"]),
+        (["compare", "data.csv", "--out", "r.html", "--save-model", "data.csv"], ["--save-model must name"]),
     ],
 )
 def test_other_mistakes_end_with_code_2(arguments, messages, tmp_path, run, monkeypatch):
@@ -754,6 +806,18 @@ def test_a_prediction_file_without_smiles(files, run):
     assert code == 2
     assert "There is no column 'smiles'. Did you mean 'Smiles_code'?" in err
     assert "--smiles-column" in err
+
+
+def test_a_property_called_like_a_spread_keeps_its_name_and_unit(tmp_path, run):
+    frame = chains().rename(columns={"logP": "mass spread (m)"}).drop(columns="name")
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    assert (
+        run("train", tmp_path / "data.csv", "--model", "multi", "--out", tmp_path / "m", *FAST, *PARTS)[0]
+        == 0
+    )
+    assert run("predict", tmp_path / "m", tmp_path / "data.csv", "--out", tmp_path / "p.csv")[0] == 0
+    made = pd.read_csv(tmp_path / "p.csv").columns[-3:].tolist()
+    assert made == ["mass (g/mol) predicted", "mass spread (m) predicted", "problem"]
 
 
 def test_spread_needs_an_ensemble(files, run):
@@ -874,6 +938,80 @@ def test_the_paired_difference_equals_a_loop_over_draws():
         gain = (np.abs(one - Y) - np.abs(other - Y))[rows] / scale
         means.append(np.mean([np.nanmean(gain[:, j]) for j in range(3)]))
     assert_array([low, high], np.percentile(means, [2.5, 97.5]), rtol=1e-9)
+
+
+@pytest.mark.parametrize(("n_test", "told"), [(1, False), (9, False), (10, True)])
+def test_few_test_molecules_prove_no_lead(n_test, told):
+    """The interval of one molecule has no width, whatever it is; ten say something."""
+    table = read_molecules(chains(40).drop(columns=["name", "logP"]))
+    split = fusionbook.molecules.Split(np.arange(20), [], np.arange(20, 20 + n_test))
+    frame = compared({"mass": {"ST": 0.1, "MT": 0.2}}, n_test=n_test)
+    Y = table.Y[split.test]
+    predictions = {"ST": Y + 1, "MT": Y + 2}
+    line = app.findings(app.Study(table, split, {}, {}, frame, predictions, {}))[1]
+    assert line.startswith("ST leads MT by ")
+    assert ("95 % interval" in line) == told and ("too few test molecules to tell" in line) != told
+
+
+def test_unfinished_trainings_are_told_of_every_network_even_those_inside_the_fused_model():
+    table = read_molecules(chains().drop(columns="name"))
+    split = fusionbook.split_molecules(table, fractions=(0.6, 0.2, 0.2))
+    changes = dict(d_h=16, head_width=16, min_steps=40, epochs=1)
+    study = app.run_comparison(table, split, changes, models=["mean", "F-MT"], n_models=2, n_jobs=1)
+    assert list(study.models) == ["mean", "F-MT"] and list(study.histories()) == ["ST", "MT"]
+    assert list(app._training_settings(study)) == ["training, ST", "training, MT"]
+    steps = np.arange(1, 11)
+    still, done = (
+        fusionbook.training.History(steps, steps, loss[:, None], steps[-1:], 10)
+        for loss in (1 / steps, steps)
+    )
+    single = study.trained["ST"]
+    for member, history in zip(single.networks_, (done, still)):
+        member[:] = [replace(one, history=history) for one in member]
+    assert (
+        "ST was still improving when its training ended, for 2 properties: mass, logP."
+        in app.unfinished_lines(study)[0]
+    )
+
+
+def test_small_errors_are_printed_with_four_digits(capsys):
+    frame = compared({"a": {"mean": 2e-5, "ST": 1.23456e-5}, "b": {"mean": np.nan, "ST": np.nan}})
+    app.print_errors(frame)
+    printed = capsys.readouterr().out
+    assert "1.235e-05" in printed and "nan" not in printed
+
+
+def test_a_reader_that_has_gone_costs_no_training(files, tmp_path):
+    """As in `fusionbook train ... | head -1`, where the pipe is closed before the training ends."""
+    read, write = os.pipe()
+    os.close(read)
+    arguments = [
+        "train",
+        files / "data.csv",
+        "--tasks",
+        "logP",
+        "--model",
+        "multi",
+        "--out",
+        tmp_path / "model",
+    ]
+    command = [sys.executable, "-c", "import sys; from fusionbook.app import main; sys.exit(main())"]
+    done = subprocess.run(
+        [*command, *map(str, [*arguments, *FAST, *PARTS])], stdout=write, stderr=subprocess.PIPE
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "model" / "test_errors.csv").exists()
+
+
+def test_properties_may_be_called_as_columns_of_a_history_are(tmp_path, run):
+    frame = (
+        chains().rename(columns={"mass (g/mol)": "step (g/mol)", "logP": "train loss"}).drop(columns="name")
+    )
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    arguments = ["compare", tmp_path / "data.csv", "--out", tmp_path / "r.html", "--models", "mean", "MT"]
+    assert run(*arguments, *FAST, *PARTS)[0] == 0
+    assert "step (property)" in (tmp_path / "r.html").read_text(encoding="utf-8")
 
 
 def test_error_table_has_original_units_and_a_mean_only_where_it_means_something():
@@ -1040,6 +1178,8 @@ def test_molecules_to_draw_are_half_test_half_others():
     assert_array(app.choose_molecules(split, 200, size=500), np.arange(200))
     few_others = fusionbook.molecules.Split(np.arange(5), np.arange(5, 10), np.arange(10, 200))
     assert len(app.choose_molecules(few_others, 200, size=60)) == 60
+    no_test = fusionbook.molecules.Split(np.arange(5), [], [])
+    assert_array(app.choose_molecules(no_test, 5), np.arange(5))
 
 
 def test_pictures_are_svg_and_stop_at_a_total_size(monkeypatch):
@@ -1047,7 +1187,7 @@ def test_pictures_are_svg_and_stop_at_a_total_size(monkeypatch):
     texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("text")]
     assert sorted(texts) == ["H", "O"]
     assert app.molecule_svg("C" * 500) == ""
-    study = app.Study(read_molecules(chains()), None, {}, None, {}, {})
+    study = app.Study(read_molecules(chains()), None, {}, {}, None, {}, {})
     monkeypatch.setattr(app, "PICTURE_BYTES", 1)
     block = json.loads(Page(app._pictures(study, np.array([0, 1, 2]), 3)).blocks["molecules"])
     assert [bool(one) for one in block["svg"]] == [True, False, False]
@@ -1094,12 +1234,26 @@ def test_a_property_without_test_labels_costs_no_study(tmp_path, run):
     assert "No property has a test label" in printed
 
 
+def test_a_kept_fused_model_has_its_own_errors_beside_it(files, tmp_path, run):
+    out = tmp_path / "model"
+    common = [files / "data.csv", "--tasks", "logP", *FAST, *PARTS]
+    assert run("train", *common, "--model", "single", "--out", out)[0] == 0
+    report = ["--models", "mean", "ST", "F-MT", "--out", tmp_path / "r.html"]
+    assert run("compare", *common, *report, "--save-model", out)[0] == 0
+    kept, all_of_them = (pd.read_csv(file) for file in (out / "test_errors.csv", tmp_path / "r_errors.csv"))
+    assert kept["model"].tolist() == ["mean", "F-MT"]
+    wanted = all_of_them[all_of_them["model"] != "ST"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, wanted)
+
+
 def test_a_new_model_does_not_keep_the_errors_of_the_old_one(files, tmp_path, run):
     out = tmp_path / "model"
     common = ["train", files / "data.csv", "--tasks", "logP", "--out", out, *FAST]
     assert run(*common, "--model", "single")[0] == 0 and (out / "test_errors.csv").exists()
+    (out / "remarks.csv").write_text("of the model before")
     code, printed, _ = run(*common, "--model", "multi", "--fractions", "0.8", "0.2", "0")
-    assert code == 0 and "is replaced" in printed and not (out / "test_errors.csv").exists()
+    assert code == 0 and "is replaced" in printed
+    assert not (out / "test_errors.csv").exists() and not (out / "remarks.csv").exists()
 
 
 @pytest.mark.parametrize("port", ["0", "99999999"])

@@ -25,6 +25,7 @@ from fusionbook.explain import (
     correlate,
     explain,
     feature_card,
+    fingerprints,
     fit_intervals,
     fit_leverage,
     nearest_training,
@@ -587,6 +588,15 @@ def test_nearest_by_hand():
     similarity, nearest = nearest_training(["OCC", "c1ccccc1"], ["CCO", "CCN"])
     assert similarity[0] == 1 and nearest[0] == "CCO"
     assert similarity[1] == 0
+
+
+def test_fingerprints_refuse_one_text_and_name_the_row_that_cannot_be_used():
+    for given in (("CCO", ["CCO"]), (["CCO"], "CCO")):
+        with pytest.raises(InputError, match="must be several SMILES; got one text"):
+            nearest_training(*given)
+    with pytest.raises(InputError, match="row 1: SMILES 'C\\(' cannot be used: not valid SMILES syntax"):
+        fingerprints(["CCO", "C(", "CC"])
+    assert [bits.GetNumOnBits() > 0 for bits in fingerprints(["CCO", "CC"])] == [True, True]
 
 
 def test_refusals_of_the_domain(fused, table, split):

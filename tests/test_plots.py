@@ -68,6 +68,13 @@ def test_label_coverage_counts_every_label_once(sparse):
     assert_array(per_molecule, np.bincount((~np.isnan(sparse)).sum(axis=1), minlength=5))
 
 
+def test_label_coverage_draws_molecules_in_no_part():
+    parts = np.repeat(["train", "test", ""], [5, 2, 3])
+    fig = plots.label_coverage(np.ones((10, 1), dtype=bool), ["a"], parts)
+    drawn = {trace.name: trace.x[0] for trace in fig.data if trace.orientation == "h"}
+    assert drawn == {"train": 5, "test": 2, "no part": 3}
+
+
 def test_correlation_equals_numpy_pair_by_pair(sparse):
     fig = plots.property_correlation(sparse, list("abcd"))
     for i in range(4):

@@ -454,6 +454,14 @@ def test_a_build_that_was_stopped_goes_on(tmp_path):
         xtb.build_xtb_table(tmp_path / "b", n=6, seed=2, n_jobs=1, progress=False)
 
 
+def test_a_refused_number_of_molecules_leaves_the_folder_to_the_next_build(tmp_path, monkeypatch):
+    monkeypatch.setattr(xtb, "_tblite", lambda: None)
+    for n in (0, 200_000):
+        with pytest.raises(InputError, match="`n`"):
+            xtb.build_xtb_table(tmp_path / "a", n=n, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failed_molecules_are_listed_not_dropped(tmp_path):
     values = dict.fromkeys(xtb.TABLE, 0.123456789) | {"homo": -10.00004, "lumo": 1.00004}
     rows = [
