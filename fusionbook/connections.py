@@ -390,6 +390,9 @@ def _read_labels(table_or_Y, names):
         return table_or_Y.Y, list(table_or_Y.task_names), table_or_Y.smiles
     if isinstance(table_or_Y, pd.DataFrame):
         names = list(table_or_Y.columns) if names is None else names
+        texts = [name for name, kind in table_or_Y.dtypes.items() if not pd.api.types.is_numeric_dtype(kind)]
+        if texts:
+            raise InputError(f"column {texts[0]!r} of `table_or_Y` holds no numbers: leave it out, or give read_molecules(frame).")
     Y = np.asarray(table_or_Y, dtype=np.float64)
     check_shape("table_or_Y", Y, (None, None))
     names = [f"property {j + 1}" for j in range(Y.shape[1])] if names is None else [str(name) for name in names]
@@ -829,6 +832,7 @@ def _connect(arrays, measure, repeats, level, max_molecules, seed, pool):
     n_total = len(arrays["blocks"][names[0]])
     n = min(n_total, max_molecules)
     _check_request(arrays, measure, n)
+    check_number("seed", seed, 0, integer=True)
     rng = np.random.default_rng(seed)
     rows = rng.permutation(n_total)[:n]
     spaces = [read_space(arrays["blocks"][name][rows], name) for name in names]
@@ -901,7 +905,7 @@ def connection_network(
     connections: Connections,  # b blocks
     *,
     replicates: Sequence[Connections] = (),  # of the same blocks trained with other seeds: an edge must clear there too
-    mass: pd.Series | None = None,  # size of each node by name, for instance a block's leverage mass
+    mass: pd.Series | Mapping[str, float] | None = None,  # size of each node by name, for instance a block's leverage mass
     seed: int = 0,  # of the starts of the layout
 ) -> ConnectionNetwork:
     """Keep the connections that clear null and floor, and place the nodes: coordinates in units of dissimilarity.
@@ -920,6 +924,7 @@ def connection_network(
     found = connections
     names = found.names
     if mass is not None:
+        mass = pd.Series(mass)
         lacking = [name for name in names if name not in mass.index]
         if lacking:
             raise unknown_name("node in `mass` named", lacking[0], mass.index)

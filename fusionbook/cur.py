@@ -8,6 +8,7 @@ __all__ = ['GRAM_FROM', 'BLOCK', 'SELECTIONS', 'right_singular', 'top_singular',
            'select_columns', 'CUR', 'cur', 'selection_errors', 'BlockLeverage', 'block_leverage', 'block_scaler']
 
 # %% ../nbs/07_cur.ipynb #c656b0c4
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -373,6 +374,7 @@ def _subspace(X, k, how, size):
 
 def _order(Y, k, d, how, size, seed):
     """Choose columns in the order of the rule; Y = S V^T (q, d)."""
+    check_number("seed", seed, 0, integer=True)
     rng = np.random.default_rng(seed)
     if how == "random":
         return rng.choice(d, size, replace=False)
@@ -497,9 +499,11 @@ def selection_errors(
     Raises
     ------
     InputError
-        As `select_columns`.
+        As `select_columns`; or if `sizes` is empty.
     """
     X = _matrix(X)
+    if len(sizes) == 0:
+        raise InputError("`sizes` is empty: give at least one number of columns.")
     sizes = sorted(sizes)
     for size in sizes:
         _check_size("sizes", size, X.shape[1], "columns")
@@ -680,8 +684,10 @@ def _curve(X, S, Vt, block_of, names, k, ranks):
     if ranks is None:
         ranks = [j for j in range(1, k + 1) if _has_gap(S, j)]
     else:
+        if not isinstance(ranks, Iterable) or len(ranks) == 0:
+            raise InputError(f"`ranks` must be a list of ranks, such as [1, 5, 10], or None; got {ranks!r}.")
         ranks = sorted(set(ranks))
-        if ranks[-1:] > [k]:
+        if ranks[-1] > k:
             S, Vt = top_singular(X, ranks[-1])
         for rank in ranks:
             _check_gap(S, X.shape, rank)
@@ -713,6 +719,7 @@ def _intervals(X, Vt, inner, mass, k, n_boot, level, seed):
     if n_boot == 0:
         return np.full(len(mass), np.nan), np.full(len(mass), np.nan)
     q = min(inner.shape[1], max(2 * k, k + 25))
+    check_number("seed", seed, 0, integer=True)
     rng = np.random.default_rng(seed)
     Z = np.hstack([X @ Vt[:q].T, np.ones((len(X), 1))])
     most = int(np.clip(1.5e7 / (q + 1) ** 2, 100, 500))

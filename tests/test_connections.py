@@ -830,3 +830,16 @@ def test_the_number_of_threads_changes_nothing(name):
             assert left == {threads}
     for field in ("value", "low", "high", "null", "ceiling", "floor"):
         assert_array(getattr(found[0], field), getattr(found[1], field), rtol=0, atol=0)
+
+
+def test_labels_seeds_and_masses_as_they_come():
+    X, Y = pair(0)
+    blocks = {"X": X, "Y": Y}
+    with pytest.raises(InputError, match="`seed` must be"):
+        connections(blocks, seed=-1)
+    split = Split(np.arange(50), np.arange(50, 65), np.arange(65, 80))
+    frame = pd.DataFrame({"smiles": ["C"] * 80, "p": X[:, 0]})
+    with pytest.raises(InputError, match="column 'smiles' of `table_or_Y` holds no numbers"):
+        transfer_matrix(blocks, frame, split)
+    found = connections(blocks, n_permutations=20, n_boot=20)
+    assert connection_network(found, mass={"Y": 2.0, "X": 1.0}).nodes["mass"].tolist() == [1.0, 2.0]

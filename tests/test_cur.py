@@ -641,3 +641,17 @@ def test_large_greedy_decompositions_take_the_columns_of_select_columns(sizes):
 def test_text_is_no_matrix():
     with pytest.raises(InputError, match="`X` must be a matrix of numbers"):
         pca([["a", "b"], ["c", "d"]], 1)
+
+
+def test_seeds_ranks_and_sizes_that_cannot_be_used():
+    X = decaying(30, 6)
+    blocks = {"A": X, "B": decaying(30, 5)}
+    for wrong, message in (
+        (lambda: select_columns(X, 2, 2, seed=-1), "`seed` must be"),
+        (lambda: block_leverage(blocks, 3, n_boot=20, seed=-1), "`seed` must be"),
+        (lambda: block_leverage(blocks, 3, ranks=[]), r"`ranks` must be a list of ranks.*got \[\]"),
+        (lambda: block_leverage(blocks, 3, ranks=3), "`ranks` must be a list of ranks.*got 3"),
+        (lambda: selection_errors(X, 2, []), "`sizes` is empty"),
+    ):
+        with pytest.raises(InputError, match=message):
+            wrong()
