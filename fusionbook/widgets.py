@@ -341,7 +341,8 @@ class Spectrum:
 
     def columns(self, k: int, how: str = "top") -> np.ndarray:  # (k,) numbers in the fused matrix, ascending
         """The k real columns that a CUR of rank k keeps by one of the rules of `select_columns`."""
-        chosen = select_columns(self.S[:, None] * self.Vt, k, k, how)
+        q = len(self.S) if how == "greedy" else k + 1  # "greedy" looks at what the first k directions leave
+        chosen = select_columns(self.S[:q, None] * self.Vt[:q], k, k, how)
         return self.leverage.scores["column"].to_numpy()[chosen]
 
 
