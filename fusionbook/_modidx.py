@@ -1246,6 +1246,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'fusionbook/widgets.py'),
                                     'fusionbook.widgets.PairDrawing._show_nothing': ( 'widgets.html#pairdrawing._show_nothing',
                                                                                       'fusionbook/widgets.py'),
+                                    'fusionbook.widgets.PairDrawing.fail': ('widgets.html#pairdrawing.fail', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.PairEvents': ('widgets.html#pairevents', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.PairEvents.on_hover': ('widgets.html#pairevents.on_hover', 'fusionbook/widgets.py'),
                                     'fusionbook.widgets.PairEvents.on_selection': ( 'widgets.html#pairevents.on_selection',

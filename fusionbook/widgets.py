@@ -2111,6 +2111,13 @@ class PairDrawing(ConnectionControls):
         clear_canvas(self.canvas, "Nothing to draw yet.")
         self.say("No model with an embedding yet.")
 
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong, and take away what was shown: it belongs to another model, measure or pair than asked for."""
+        self.found = None
+        self.panel.value = empty_html(PAIR_HINT)
+        clear_canvas(self.canvas, "Nothing to show: the line below says why.")
+        super().fail(error)
+
     def _draw_transfer(self, transfer):
         show_figure(self.canvas, plots.transfer_heatmap(transfer.r2, transfer.pearson, n_test=transfer.n_test.to_dict(), stacked=False))
         left = left_out_words(self.study.block_names(self.model.value), transfer.r2.index)
@@ -2155,7 +2162,7 @@ class ConnectionDrawing(PairDrawing):
         closest = closest_words(found, [task.name for task in self.study.model_called(name).tasks_])
         self.say(f"{closest} {found.measure}{sample}; {floor}; {ceiling}. {len(self.edges)} of the pairs clear chance{beaten}.{left}")
         if self.study.background and not self.study.ready("prepared", name, found.names[-1]):
-            run_later(self.study, lambda: prepare_pairs(self.study, name), lambda _: None, self.fail)
+            run_later(self.study, lambda: prepare_pairs(self.study, name), lambda _: None, lambda error: self.say(error_text(error), "error"))
 
     def figure(self) -> go.Figure:
         """What is drawn now as a plain plotly figure; the network stands below the heatmap."""

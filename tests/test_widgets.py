@@ -706,6 +706,19 @@ def test_a_collapsed_block_has_no_card(collapsed):
     assert "Unexpected" not in texts_of(view)
 
 
+def test_what_cannot_be_compared_leaves_no_old_drawing(study):
+    multi = MultiTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False)
+    study.models = {**study.models, "MT": multi.fit(study.table, study.split)}
+    view = ConnectionExplorer(study)
+    view.open_pair("gap", "logp")
+    view.shown.value = "all connections"
+    study.model = "MT"
+    assert "single block" in view.status.value and len(view.canvas.data) == 0
+    assert "Click a cell" in view.panel.value
+    study.model = "F-MT"
+    assert view.canvas.data[0].type == "heatmap" and "of the pairs clear" in view.status.value
+
+
 def test_a_collapsed_block_is_left_out_of_connections(collapsed):
     view = ConnectionExplorer(collapsed)
     assert (
