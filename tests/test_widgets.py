@@ -1,11 +1,13 @@
 """The views without a browser: every trait, every callback, hostile names, and the states in which nothing can be shown."""
 
+import copy
 import json
 import re
 import subprocess
 import sys
 import threading
 import time
+import types
 from dataclasses import replace
 
 import numpy as np
@@ -16,8 +18,9 @@ from plotly.basedatatypes import Undefined
 
 from fusionbook import widgets
 from fusionbook.core import InputError
+from fusionbook.cur import select_columns
 from fusionbook.datasets import load_xtb
-from fusionbook.embeddings import EmbeddingBlocks
+from fusionbook.embeddings import EmbeddingBlocks, fit_block_scaler
 from fusionbook.explain import applicability_domain
 from fusionbook.fusion import FusedMultiTask, MultiTask, SingleTask, encoders_to_fuse
 from fusionbook.molecules import MoleculeTable, Split, Task, split_molecules
@@ -152,6 +155,27 @@ def test_a_new_table_drops_what_belonged_to_the_old(study):
     assert not study.ready("embedding", "F-MT")
 
 
+@pytest.mark.parametrize("rows", [120, 30])
+def test_open_views_follow_a_new_table(study, rows):
+    board = widgets.Dashboard(study)
+    for number in range(len(VIEWS)):
+        board.open_tab(number)
+    study.selection, study.hovered = [110, 3], 110
+    study.table = load_xtb().select(range(rows)).only(["homo", "lumo"])
+    assert study.properties == ("homo", "lumo") and study.selection == () and study.hovered is None
+    assert list(board.views[0].boxes) == ["homo", "lumo"]
+    for view in board.views.values():
+        assert not re.search("Unexpected|dipole", texts_of(view)), type(view).__name__
+        assert "fb-error" not in view.status.value, view.status.value
+
+
+def test_an_empty_study_gets_its_first_table(fitted):
+    study = Study(background=False)
+    view = PropertyPicker(study)
+    study.table = fitted[0]
+    assert list(view.boxes) == ["gap", "dipole", "logp"] and "3 of 3 properties" in view.status.value
+
+
 def test_split_of_another_table_is_refused(study):
     with pytest.raises(InputError, match="another table"):
         Study(study.table.select(range(10)), study.split)
@@ -163,6 +187,35 @@ def test_results_are_computed_once(study):
     assert study.keep(("x",), lambda: calls.append(1) or object()) is first and calls == [1]
     study.models = {"ST": study.models["ST"]}
     assert study.keep(("x",), lambda: calls.append(1) or 3) == 3
+
+
+def test_a_known_result_waits_for_nobody(study):
+    study.keep(("known",), lambda: 1)
+    begun, ended = threading.Event(), threading.Event()
+
+    def slow():
+        begun.set()
+        ended.wait(20)
+
+    worker = threading.Thread(target=lambda: study.keep(("slow",), slow))
+    worker.start()
+    begun.wait()
+    start = time.perf_counter()
+    assert study.keep(("known",), lambda: 2) == 1 and time.perf_counter() - start < 5
+    study.forget()
+    ended.set()
+    worker.join()
+    assert not study.ready("slow"), "it was computed before all was forgotten"
+
+
+def test_a_block_that_the_model_lacks_is_not_looked_at(study):
+    multi = MultiTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False)
+    study.models = {**study.models, "MT": multi.fit(study.table, study.split)}
+    study.block, study.feature = "gap", 1
+    study.model = "ST"
+    assert (study.block, study.feature) == ("gap", 1)
+    study.model = "MT"
+    assert (study.block, study.feature) == (None, None)
 
 
 def test_background_work_tells_its_result(fitted):
@@ -473,6 +526,43 @@ def test_pasted_molecule_lands_on_its_own_point(study):
     assert view.paste_box.value == ""
 
 
+def test_a_pasted_molecule_lands_anew_on_another_map(study):
+    view = EmbeddingExplorer(study)
+    view.paste_box.value = study.table.smiles[9]
+    for model, block in (("F-MT", "gap"), ("ST", "gap"), ("ST", "")):
+        study.model, view.first.value = model, block
+        latent, star = study.latent(model, block or None), view.canvas.data[4]
+        np.testing.assert_allclose([star.x[0], star.y[0]], latent.xy[9], atol=1e-4)
+        rows = latent.nearest(
+            study.embedding(model).take([9]) if not block else study.embedding(model).take([9]).only([block])
+        )[0]
+        assert list(star.text)[1:] == [f"neighbour {i + 1}: molecule {row}" for i, row in enumerate(rows)]
+        assert (
+            "pasted molecule" in view.panel.value and f'<th scope="row">{rows[-1]}</th>' in view.panel.value
+        )
+    view.clear()
+    assert len(view.canvas.data[4].x) == 0 and "Point at a molecule" in view.panel.value
+
+
+def test_a_star_does_not_outlive_its_table(study):
+    table, models = study.table, study.models
+    view = EmbeddingExplorer(study)
+    view.paste(table.smiles[100])
+    study.table = table.select(range(30))
+    assert len(view.canvas.data[4].x) == 0 and view.landed == {}
+    study.models = {"ST": models["ST"]}
+    rows = [int(text.split()[-1]) for text in view.canvas.data[4].text[1:]]
+    assert max(rows) < 30 and "Unexpected" not in view.status.value
+
+
+def test_no_property_is_said_in_words(study):
+    view = EmbeddingExplorer(study)
+    study.properties = []
+    assert "pick a property first" in view.status.value
+    view.colour_by.value = "leverage"
+    assert "All 120 molecules have a value" in view.status.value
+
+
 def test_saving(study, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     view = EmbeddingExplorer(study)
@@ -566,6 +656,82 @@ def test_leverage_at_the_highest_rank_is_block_leverage(study):
     np.testing.assert_allclose(scores, spectrum.leverage.scores["leverage"], rtol=1e-6, atol=1e-9)
 
 
+def scaled(blocks):
+    Z = blocks.concatenate()
+    scaler = fit_block_scaler(Z, blocks.block_of, "block")
+    return scaler, scaler.transform(Z.astype(np.float64))
+
+
+@pytest.mark.parametrize("how", ["top", "deim", "greedy"])
+def test_columns_are_those_of_select_columns(study, how):
+    spectrum = study.spectrum("F-MT")
+    scaler, X = scaled(study.embedding("F-MT"))
+    for k in spectrum.ranks:
+        assert sorted(spectrum.columns(k, how)) == sorted(scaler.columns[select_columns(X, k, k, how)])
+
+
+def test_a_card_does_not_outlive_its_model(study):
+    view = LeverageExplorer(study)
+    view.click_feature("gap", 1)
+    assert "gap, feature 1" in view.panel.value
+    study.model = "ST"
+    assert "Click a bar" in view.panel.value and view.block.value == ""
+    view.click_feature("gap", 1)
+    assert "gap, feature 1" in view.panel.value
+    study.models = {"ST": study.models["ST"]}
+    assert "Click a bar" in view.panel.value
+
+
+class Collapsed(SingleTask):
+    """What an encoder gives that has collapsed: one constant block."""
+
+    def embed(self, mols, **options):
+        known = super().embed(mols, **options)
+        return EmbeddingBlocks({**known.blocks, "gap": np.full_like(known.blocks["gap"], 0.25)}, known.smiles)
+
+
+@pytest.fixture
+def collapsed(study):
+    model = copy.copy(study.models["ST"])
+    model.__class__ = Collapsed
+    study.models = {"ST": model}
+    return study
+
+
+def test_a_collapsed_block_has_no_card(collapsed):
+    view = LeverageExplorer(collapsed)
+    view.block.value = "gap"
+    assert "gap is the same for all molecules" in view.status.value
+    view.click_feature("gap", 0)
+    assert "Unexpected" not in texts_of(view)
+
+
+def test_what_cannot_be_compared_leaves_no_old_drawing(study):
+    multi = MultiTask(replace(TINY, min_steps=20, max_steps=20), n_jobs=1, progress=False)
+    study.models = {**study.models, "MT": multi.fit(study.table, study.split)}
+    view = ConnectionExplorer(study)
+    view.open_pair("gap", "logp")
+    view.shown.value = "all connections"
+    study.model = "MT"
+    assert "single block" in view.status.value and len(view.canvas.data) == 0
+    assert "Click a cell" in view.panel.value
+    study.model = "F-MT"
+    assert view.canvas.data[0].type == "heatmap" and "of the pairs clear" in view.status.value
+
+
+def test_a_collapsed_block_is_left_out_of_connections(collapsed):
+    view = ConnectionExplorer(collapsed)
+    assert (
+        view.found.names == ["dipole", "logp"]
+        and "Left out, the same for all molecules: gap." in view.status.value
+    )
+    widgets.prepare_pairs(collapsed, "ST")
+    view.open_pair("dipole", "logp")
+    assert "dipole → logp" in view.panel.value
+    view.shown.value = "transfer"
+    assert "Left out, the same for all molecules: gap." in view.status.value and len(view.canvas.data) == 2
+
+
 # ConnectionExplorer
 
 
@@ -602,6 +768,42 @@ def test_diagonal_and_unknown_space(study):
     assert "Choose two spaces first" in view.panel.value
     with pytest.raises(InputError, match="no space"):
         view.open_pair("gap", "dipol")
+
+
+@pytest.mark.parametrize("measure", ["cka", "reconstruction", "procrustes"])
+def test_the_panel_tells_the_ceiling_of_the_table(study, measure):
+    view = ConnectionExplorer(study)
+    study.measure = measure
+    view.open_pair("gap", "logp")
+    long = view.found.to_long().set_index(["source", "target"])
+    row = f"ceiling: the same with another seed</th><td>{widgets.number_text(long.loc[('gap', 'logp'), 'ceiling'])}<"
+    assert row in view.panel.value
+
+
+def test_no_floor_no_word_of_untrained_encoders(fitted):
+    view = ConnectionExplorer(Study(fitted[0], None, fitted[2], background=False))
+    view.open_pair("gap", "logp")
+    assert view.found.floor is None and re.search(r"(clears|does not clear) chance\.", view.panel.value)
+    view.shown.value = "all connections"
+    assert "of the pairs clear chance." in view.status.value
+    assert "untrained" not in view.status.value + view.panel.value
+
+
+def test_the_panel_of_a_pair_does_not_outlive_measure_and_model(study):
+    view = ConnectionExplorer(study)
+    view.open_pair("gap", "logp")
+    view.shown.value = "all connections"
+    assert "gap → logp" in view.panel.value
+    study.measure = "rsa"
+    assert "Click a cell" in view.panel.value
+    view.shown.value = "two spaces"
+    view.pair = None
+    view.refresh()
+    assert "Choose two spaces first" in view.panel.value and len(view.canvas.data) == 0
+    study.table = load_xtb().select(range(30)).only(["homo", "lumo"])
+    assert view.pair is None and view.source.value == view.target.value == ""
+    view.open_chosen()
+    assert "Choose two different spaces" in view.status.value
 
 
 # MoleculeInspector
@@ -642,6 +844,16 @@ def test_inspector_against_the_library(study):
     assert "Nothing is selected" in view.status.value
 
 
+def test_blocks_with_names_that_begin_alike_have_bars_of_their_own():
+    names = ["solubility in water at 25 °C", "solubility in water at 37 °C", "gap"]
+    one = types.SimpleNamespace(
+        blocks=pd.Series([1.0, -2.0, 0.5], names), smiles="C", sentence="", unit="", task="gap"
+    )
+    fig = widgets.contribution_figure([one])
+    assert len(set(fig.data[0].y)) == 3 and list(fig.data[0].x) == [1.0, -2.0, 0.5]
+    assert list(fig.data[0].customdata) == names and fig.layout.yaxis.ticktext[2] == "gap"
+
+
 # PropertyPicker
 
 
@@ -658,6 +870,13 @@ def test_picker(study):
     assert study.properties == tuple(r.index[r >= 0.5])
     view.filter.value = "LOG"
     assert list(view.boxes) == ["logp"]
+
+
+def test_the_page_of_the_picker_names_the_properties(study):
+    view = PropertyPicker(study)
+    assert all(f"<b>{name}</b>" in view.panels()[0] for name in study.table.task_names)
+    study.table = None
+    assert view.panels()[0] == "<div></div>" and "fusionbook" in view.to_html()
 
 
 def test_picks_that_cannot_be_trained(fitted):
@@ -766,6 +985,34 @@ def test_a_table_that_changes_meanwhile_gets_no_models(fitted):
     lab.wait()
     assert lab.study.models == {} and "table was changed meanwhile" in lab.status.value
     assert not lab.train_button.disabled
+
+
+def test_a_split_that_changes_meanwhile_stays(fitted):
+    lab = lab_of(fitted, ("ST",), 200)
+    lab.train()
+    given = lab.study.split = split_molecules(fitted[0], seed=7)
+    lab.wait()
+    assert lab.study.split is given and lab.study.models == {}
+    assert "ST left the study" in lab.status.value and "split was changed meanwhile" in lab.status.value
+
+
+def test_errors_do_not_outlive_their_table(fitted):
+    lab = lab_of(fitted, ("mean",))
+    lab.train()
+    lab.wait()
+    assert "mean of all" in lab.results.value and len(lab.canvas.data)
+    lab.study.table = lab.study.table.select(range(60))
+    assert "mean of all" not in lab.results.value and len(lab.canvas.data) == 0 and lab.training is None
+
+
+def test_a_lab_without_test_molecules_or_training_says_so(fitted):
+    lab = lab_of((fitted[0], split_molecules(fitted[0], fractions=(0.9, 0.1, 0))), ("mean",))
+    with pytest.raises(InputError, match=re.escape("call train() first")):
+        lab.wait()
+    lab.train()
+    lab.wait()
+    assert list(lab.study.models) == ["mean"] and "no test molecules" in lab.results.value
+    assert "no test molecules" in lab.canvas.layout.title.text
 
 
 def test_lab_trains_and_hands_over(fitted):
