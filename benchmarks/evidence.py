@@ -193,7 +193,7 @@ class Study:
 
 
 DATA = {
-    "bundled": Study(bundled, seeds=(0, 1, 2, 3, 4), ablations=True, passes=400, chemprop_st=(0,)),
+    "bundled": Study(bundled, seeds=(0, 1, 2, 3, 4), ablations=True, passes=400),
     "qm9": Study(qm9, LONG, seeds=(0, 1, 2, 3, 4), ablations=True, passes=400, chemprop_st=(0, 1, 2)),
     "rate2": Study(partial(qm9, share=0.02), LONG),
     "rate5": Study(partial(qm9, share=0.05), LONG),
