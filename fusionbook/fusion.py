@@ -1718,7 +1718,8 @@ def compare(
             if task.name not in Y_hat:
                 raise unknown_name(f"prediction by model {name!r} for task", task.name, Y_hat.columns)
             if task.unit and units[task.name] not in ("", task.unit):
-                raise InputError(f"model {name!r} predicts {task.name!r} in {units[task.name]}; the table has it in {task.unit}. Convert it.")
+                raise InputError(f"model {name!r} predicts {task.name!r} in {units[task.name]}; the table has it in {task.unit}. "
+                                 "Convert the labels, or name the unit alike.")
             known = tested.mask[:, j]
             scores = score(tested.Y[known, j], Y_hat[task.name].to_numpy()[known])
             labels = {f"n_{part}": int(counts[part][j]) for part in counts}

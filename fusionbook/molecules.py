@@ -598,7 +598,7 @@ def _tell_left_out(read: dict, on_error: str) -> None:
     warnings.warn(f"{_listing(lines, cap=5)}{remedy}", RowsWarning, stacklevel=4)
 
 # %% ../nbs/01_molecules.ipynb #420a5d36
-_IDENTIFIER = re.compile(r"(?i:(?:^|[^a-z])(?:id|idx|index|cid|sid|nr|no|row|key|number)(?:$|[^a-z]))|[a-z]ID$")
+_IDENTIFIER = re.compile(r"(?i:(?:^|[^a-z])(?:id|idx|index|cid|sid|nr|no|row|key)(?:$|[^a-z]))|[a-z]ID$")
 
 
 def _names_rows(column: str, values: np.ndarray) -> bool:

@@ -33,6 +33,7 @@ from fusionbook.molecules import read_molecules
 EVIL = "<img src=x onerror=alert(1)>"
 FAST = ["--epochs", "1", "--min-steps", "40", "--width", "16", "--jobs", "1"]
 PARTS = ["--fractions", "0.6", "0.2", "0.2"]
+ONE_NETWORK = ["--tasks", "logP", "--model", "multi"]
 
 
 def chains(n=60):
@@ -821,16 +822,7 @@ def test_a_property_called_like_a_spread_keeps_its_name_and_unit(tmp_path, run):
 
 
 def test_spread_needs_an_ensemble(files, run):
-    arguments = [
-        "train",
-        files / "data.csv",
-        "--tasks",
-        "logP",
-        "--model",
-        "multi",
-        "--out",
-        files / "single",
-    ]
+    arguments = ["train", files / "data.csv", *ONE_NETWORK, "--out", files / "single"]
     assert run(*arguments, *FAST, *PARTS)[0] == 0
     code, _, err = run("predict", files / "single", files / "new.csv", "--spread", "--out", files / "p.csv")
     assert code == 2
@@ -985,16 +977,7 @@ def test_a_reader_that_has_gone_costs_no_training(files, tmp_path):
     """As in `fusionbook train ... | head -1`, where the pipe is closed before the training ends."""
     read, write = os.pipe()
     os.close(read)
-    arguments = [
-        "train",
-        files / "data.csv",
-        "--tasks",
-        "logP",
-        "--model",
-        "multi",
-        "--out",
-        tmp_path / "model",
-    ]
+    arguments = ["train", files / "data.csv", *ONE_NETWORK, "--out", tmp_path / "model"]
     command = [sys.executable, "-c", "import sys; from fusionbook.app import main; sys.exit(main())"]
     done = subprocess.run(
         [*command, *map(str, [*arguments, *FAST, *PARTS])], stdout=write, stderr=subprocess.PIPE

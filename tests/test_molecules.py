@@ -901,6 +901,7 @@ def test_running_numbers_without_a_telling_name():
         ("id", [7, 8.5, 12]),  # no whole number
         ("acid", [7, 8, 12]),
         ("liquid", [7, 8, 12]),
+        ("octane number", [91, 95, 98]),
         ("bp (K)", [351, 231, 184]),
     ],
 )
