@@ -1020,6 +1020,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'fusionbook.training.choose_device': ('training.html#choose_device', 'fusionbook/training.py'),
                                      'fusionbook.training.choose_jobs': ('training.html#choose_jobs', 'fusionbook/training.py'),
                                      'fusionbook.training.count_steps': ('training.html#count_steps', 'fusionbook/training.py'),
+                                     'fusionbook.training.curve_frame': ('training.html#curve_frame', 'fusionbook/training.py'),
                                      'fusionbook.training.cut_rows': ('training.html#cut_rows', 'fusionbook/training.py'),
                                      'fusionbook.training.embed_many': ('training.html#embed_many', 'fusionbook/training.py'),
                                      'fusionbook.training.faster_precision': ('training.html#faster_precision', 'fusionbook/training.py'),

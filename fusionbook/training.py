@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'Report', 'ATOMS_AT_A_TIME', 'ROWS_AT_A_TIME', 'FORMAT', 'FORMAT_VERSION', 'masked_loss',
-           'label_weights', 'choose_device', 'TrainConfig', 'count_steps', 'learning_rate', 'History', 'Progress',
-           'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'overall_loss', 'has_bfloat16',
+           'label_weights', 'choose_device', 'TrainConfig', 'count_steps', 'learning_rate', 'curve_frame', 'History',
+           'Progress', 'report_about', 'MatrixInputs', 'cut_rows', 'predict_rows', 'overall_loss', 'has_bfloat16',
            'faster_precision', 'fit_module', 'TrainedNetwork', 'embed_many', 'seeded', 'build_network', 'target_scale',
            'fit_network', 'check_validation', 'choose_jobs', 'fit_many', 'write_model', 'read_model', 'pack_network',
            'unpack_network']
@@ -199,6 +199,18 @@ def learning_rate(
     return config.rate_peak * (config.rate_end / config.rate_peak) ** share
 
 # %% ../nbs/05_training.ipynb #0512e68c
+def curve_frame(
+    step: Sequence[int],  # (r,) optimiser steps done
+    train_loss: Sequence[float],  # (r,)
+    valid_loss: np.ndarray,  # (r, t)
+    tasks: Sequence[str],  # t names; one called like the frame's own columns gets "(property)" after it
+) -> pd.DataFrame:  # columns step, train loss, and the validation loss of each task
+    """Table of a learning curve, one row a validation round; unitless."""
+    frame = pd.DataFrame({"step": step, "train loss": train_loss})
+    names = [f"{name} (property)" if name in frame else name for name in tasks]
+    return frame.join(pd.DataFrame(valid_loss, columns=names))
+
+
 @dataclass(frozen=True)
 class History:
     """What happened in a training: losses on the standardised scale, one row a validation round."""
@@ -212,11 +224,9 @@ class History:
     def to_frame(
         self,
         tasks: Sequence[str],  # t names
-    ) -> pd.DataFrame:  # columns step, train_loss, and valid_loss of each task
+    ) -> pd.DataFrame:  # columns step, train loss, and the validation loss of each task
         """Table of the losses, one row a validation round; unitless."""
-        frame = pd.DataFrame({"step": self.step, "train loss": self.train_loss})
-        names = [f"{name} (property)" if name in frame else name for name in tasks]
-        return frame.join(pd.DataFrame(self.valid_loss, columns=names))
+        return curve_frame(self.step, self.train_loss, self.valid_loss, tasks)
 
     def unfinished(self) -> np.ndarray:  # (t,) bool
         """Mark tasks whose best state is the last one and still gained over 1 % in the last tenth of the rounds.

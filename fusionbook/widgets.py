@@ -125,6 +125,7 @@ from .plots import label_text
 from .training import Progress
 from .training import TrainConfig
 from .training import count_steps
+from .training import curve_frame
 
 # %% ../nbs/12_widgets.ipynb #a3414ec5
 def read_rows(
@@ -2752,7 +2753,8 @@ class Training:
         found = {}
         for name, tasks, rounds in list(self._runs):
             if rounds:
-                found.setdefault(name, []).append(pd.DataFrame(list(rounds), columns=["step", "train loss", *tasks]))
+                step, train_loss, *valid_loss = zip(*list(rounds))
+                found.setdefault(name, []).append(curve_frame(step, train_loss, np.transpose(valid_loss), tasks))
         return found
 
     def rate(self) -> float:
@@ -2922,7 +2924,7 @@ def curves_figure(training: Training) -> go.Figure:
     begun = {task for frames in found.values() for frame in frames for task in frame.columns[2:]}
     waiting = [name for name in training.table.task_names if name not in begun]
     if waiting:
-        blank = pd.DataFrame({"step": [0], "train loss": [np.nan], **{name: [np.nan] for name in waiting}})
+        blank = curve_frame([0], [np.nan], np.full((1, len(waiting)), np.nan), waiting)
         found[list(found)[0]].append(blank)
     small = training.table.t > 6  # then four panels a row, so that twelve are seen at once
     return plots.learning_curves(found, columns=4 if small else 3, row_height=74 if small else 150)

@@ -918,6 +918,20 @@ def test_lab_models_are_those_of_fit(fitted):
     )
 
 
+def test_properties_may_be_called_as_columns_of_a_learning_curve_are(fitted):
+    table, split, _ = fitted
+    names = ["step", "train loss", "logp"]
+    table = replace(table, tasks=tuple(replace(task, name=name) for task, name in zip(table.tasks, names)))
+    run = widgets.LabTraining(table, split, widgets.TrainingPlan(("ST", "MT"), d_h=16, max_steps=20))
+    run.run()
+    assert run.state == "done", run.message
+    columns = ["step", "train loss", "step (property)", "train loss (property)", "logp"]
+    assert list(run.histories["MT"][0]) == columns
+    assert [list(frame) for frame in run.histories["ST"]] == [[*columns[:2], name] for name in columns[2:]]
+    titles = [note.text for note in widgets.curves_figure(run).layout.annotations]
+    assert titles[:3] == columns[2:]
+
+
 class Watched(widgets.LabTraining):
     """Calls `seen(training, told)` before each step is noted."""
 
