@@ -612,6 +612,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'fusionbook.fusion._kernel': ('fusion.html#_kernel', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._keys_of': ('fusion.html#_keys_of', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._likeness': ('fusion.html#_likeness', 'fusionbook/fusion.py'),
+                                   'fusionbook.fusion._makers': ('fusion.html#_makers', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._map_onto': ('fusion.html#_map_onto', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._member_names': ('fusion.html#_member_names', 'fusionbook/fusion.py'),
                                    'fusionbook.fusion._mix': ('fusion.html#_mix', 'fusionbook/fusion.py'),

@@ -1604,14 +1604,26 @@ def _describe_fused(model):
     return dict(options=_plain_options(model), tasks=tasks, own_encoders=own, encoders=encoders, heads=heads), tensors
 
 
+def _makers(encoder, kinds):
+    """The function that makes a custom encoder, for each encoder model of a fused one."""
+    if not isinstance(encoder, Iterable):
+        return [encoder] * len(kinds)
+    encoder = list(encoder)
+    if len(encoder) != len(kinds):
+        raise InputError(f"`encoder` has {len(encoder)} entries, the model {len(kinds)} encoder models ({', '.join(kinds)}): "
+                         "give each its function, or None for the D-MPNN.")
+    return encoder
+
+
 def _restore_fused(model, description, tensors, encoder):
     model.tasks_ = tuple(Task(name, unit) for name, unit in description["tasks"])
     model.seen_ = tensors["seen"].numpy()
     model.encoders_ = []
-    for i, one in enumerate(description["encoders"]):
+    makers = _makers(encoder, [one["kind"] for one in description["encoders"]])
+    for i, (one, maker) in enumerate(zip(description["encoders"], makers)):
         start = f"encoders{i}."
         own = {name[len(start) :]: value for name, value in tensors.items() if name.startswith(start)}
-        model.encoders_.append(_rebuild(one["kind"], one, own, encoder))
+        model.encoders_.append(_rebuild(one["kind"], one, own, maker))
     if description.get("own_encoders", False):
         model.encoders = list(model.encoders_)
     model.heads_ = [[_unpack_head(one, tensors) for one in row] for row in description["heads"]]
@@ -1658,7 +1670,7 @@ def _rebuild(kind, description, tensors, encoder):
 def load_model(
     path: str | Path,  # folder written by `save`
     *,
-    encoder: Callable[[], nn.Module] | None = None,  # the function that made a custom encoder
+    encoder: Callable[[], nn.Module] | Sequence | None = None,  # makes the custom encoder; a list: one an encoder model, or None
 ) -> PropertyModel:  # the fitted model
     """Load a saved model of any kind; nothing in the folder is executed.
 
@@ -1668,8 +1680,12 @@ def load_model(
     ------
     ModelFileError
         If the folder is missing, damaged, from a newer format, or needs `encoder`.
+    InputError
+        If `encoder` lists more or fewer functions than a fused model has encoder models, or the model is no fused one.
     """
     config, tensors = read_model(path)
+    if isinstance(encoder, Iterable) and config["kind"] != FusedMultiTask.__name__:
+        raise InputError(f"`encoder` is a list, but this folder holds one {config['kind']}: give the function alone.")
     return _rebuild(config["kind"], config, tensors, encoder)
 
 # %% ../nbs/08_fusion.ipynb #2f42dd10

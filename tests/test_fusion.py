@@ -490,6 +490,30 @@ def test_a_fused_model_of_other_encoders_comes_back(small_config, table, split, 
     assert again.encoders_[0].encoder is MeanEncoder and again.encoders_[1].encoder is None
 
 
+class SumEncoder(MeanEncoder):
+    """Another one, which adds atoms up."""
+
+    def forward(self, batch):
+        return torch.zeros(batch.n, 8).index_add(0, batch.molecule, self.linear(batch.V))
+
+
+def test_each_encoder_model_may_have_an_encoder_of_its_own(small_config, table, split, tmp_path):
+    three = [
+        SingleTask(small_config, encoder=MeanEncoder),
+        MultiTask(small_config),
+        SingleTask(small_config, encoder=SumEncoder),
+    ]
+    model = FusedMultiTask(three).fit(table, split)
+    model.save(tmp_path / "m")
+    again = load_model(tmp_path / "m", encoder=[MeanEncoder, None, SumEncoder])
+    pd.testing.assert_frame_equal(again.predict(["CCO", "CCN"]), model.predict(["CCO", "CCN"]))
+    with pytest.raises(InputError, match="2 entries, the model 3 encoder models"):
+        load_model(tmp_path / "m", encoder=[MeanEncoder, SumEncoder])
+    model.encoders_[0].save(tmp_path / "single")
+    with pytest.raises(InputError, match="give the function alone"):
+        load_model(tmp_path / "single", encoder=[MeanEncoder])
+
+
 @pytest.mark.parametrize("head", ["kernel", "ridge"])
 def test_which_test_cells_are_filled_changes_nothing(head, small_config, table, split):
     full = replace(table, Y=np.random.default_rng(0).normal(size=table.Y.shape))
