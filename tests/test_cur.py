@@ -629,13 +629,15 @@ def test_nothing_needs_explaining_when_all_that_is_left_may_stay_unexplained():
     assert_array(found.own, [1, 1])
 
 
-@pytest.mark.parametrize("sizes", [(None, None), (60, 200), (200, 60)])
-def test_large_greedy_decompositions_take_the_columns_of_select_columns(sizes):
+@pytest.mark.parametrize(
+    ("k", "n_columns", "n_rows"), [(10, None, None), (40, 60, 200), (40, 200, 60), (200, 10, 10)]
+)
+def test_large_greedy_decompositions_take_the_columns_of_select_columns(k, n_columns, n_rows):
     rng = np.random.default_rng(1)
     X = rng.normal(size=(1300, 1000)) * (np.arange(1, 1001) ** -0.5)
-    made = cur(X, 40, n_columns=sizes[0], n_rows=sizes[1], how="greedy")
-    assert_array(made.columns, select_columns(X, 40, sizes[0] or 160, "greedy"))
-    assert_array(made.rows, select_columns(X.T, 40, sizes[1] or 160, "greedy"))
+    made = cur(X, k, n_columns=n_columns, n_rows=n_rows, how="greedy")
+    assert_array(made.columns, select_columns(X, k, n_columns or 4 * k, "greedy"))
+    assert_array(made.rows, select_columns(X.T, k, n_rows or 4 * k, "greedy"))
 
 
 def test_text_is_no_matrix():
