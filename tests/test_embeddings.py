@@ -1,11 +1,11 @@
-"""Blocks of embeddings: rows taken by position or by a mask."""
+"""Blocks of embeddings: rows taken by position or by a mask, and blocks joined."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from fusionbook.core import InputError, assert_array
-from fusionbook.embeddings import EmbeddingBlocks
+from fusionbook.embeddings import EmbeddingBlocks, join_blocks
 
 
 @pytest.fixture
@@ -54,3 +54,19 @@ def test_rows_that_cannot_be_taken(blocks, rows, message):
 def test_one_text_is_not_three_molecules(text):
     with pytest.raises(InputError, match=r"`smiles` must be several SMILES; got one text"):
         EmbeddingBlocks({"A": np.zeros((3, 1))}, text)
+
+
+def test_columns_know_their_block(blocks):
+    assert_array(blocks.block_of, [0, 0, 1])
+
+
+def test_blocks_of_one_name_are_not_joined(blocks):
+    with pytest.raises(InputError, match="two blocks are named 'B'; rename one"):
+        join_blocks(blocks, blocks.only(["B"]))
+
+
+def test_repeated_molecules_join_only_in_the_same_order():
+    one, other = (EmbeddingBlocks({name: [[1.0], [2.0], [3.0]]}, ["C", "CC", "C"]) for name in "AB")
+    assert join_blocks(one, other).names == ["A", "B"]
+    with pytest.raises(InputError, match="a SMILES is repeated and the molecules stand in different orders"):
+        join_blocks(one, other.take([1, 0, 2]))

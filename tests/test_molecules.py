@@ -916,6 +916,23 @@ def test_a_decimal_comma_is_named():
         read_molecules(frame, tasks=["logP"])
 
 
+def test_a_column_is_a_task_from_one_half_of_numbers_on():
+    frame = pd.DataFrame(
+        {"smiles": ["C", "CC", "CCC", "CCCC"], "half": [1, 2, "<3", "<4"], "less": [1, "<2", "<3", "<4"]}
+    )
+    with pytest.warns(
+        RowsWarning, match="column 'less' is not read as a task: 3 of 4 filled cells are no numbers"
+    ):
+        assert read_molecules(frame).task_names == ["half"]
+
+
+def test_text_with_a_few_numbers_is_left_out_without_a_word(recwarn):
+    frame = pd.DataFrame(
+        {"smiles": ["C", "CC", "CCC", "CCCC", "CO"], "y": range(5), "note": ["7", "<3", "a", "b", "c"]}
+    )
+    assert read_molecules(frame).task_names == ["y"] and not recwarn
+
+
 def test_text_columns_are_left_out_without_a_word(recwarn):
     frame = pd.DataFrame(
         {"smiles": ["CCO", "CC"], "y": [1, 2], "name": ["2-propanol", "50-00-0"], "id": ["x1", "x7"]}
