@@ -584,6 +584,22 @@ def test_domain_follows_the_input_rows(fused, table, split):
     assert_array(alone["leverage"].to_numpy(), frame["leverage"].to_numpy()[:1], rtol=1e-5)
 
 
+def test_domain_of_models_without_an_ensemble_has_no_spread(small_config, table, split):
+    two = table.only(["mass", "tpsa"])
+    for model in (UntrainedEncoders(1, small_config), UntrainedEncoders(1, small_config, n_models=2)):
+        frame = applicability_domain(model.fit(two, split), two, split, ["CCO"])
+        assert not [name for name in frame if name.endswith("spread")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        alone = MultiTask(small_config, progress=False).fit(two, split)
+    assert not [name for name in applicability_domain(alone, two, split, ["CCO"]) if name.endswith("spread")]
+
+
+def test_descriptors_name_the_row_that_cannot_be_read():
+    with pytest.raises(InputError, match="`smiles` row 1: 'C1CC' cannot be read: not valid SMILES syntax"):
+        simple_descriptors(["CCO", "C1CC"])
+
+
 def test_nearest_by_hand():
     similarity, nearest = nearest_training(["OCC", "c1ccccc1"], ["CCO", "CCN"])
     assert similarity[0] == 1 and nearest[0] == "CCO"
