@@ -102,17 +102,19 @@ def test_stacking_prefers_the_better_and_never_leaves_the_simplex():
     assert mixed <= np.mean((R.mean(axis=0)) ** 2) + 1e-12
 
 
-def test_a_mixture_of_own_heads_only_is_the_own_head(single, table, split):
+@pytest.mark.parametrize(("shift", "factor"), [(0.0, 1.0), (3.0, 2.0)])
+def test_a_mixture_of_own_heads_only_is_the_own_head(shift, factor, single, table, split):
+    """Also where the fused model learned from other labels, whose mean and spread are others."""
     fused = FusedMultiTask(single).fit(table, split)
     head = copy.deepcopy(fused.heads_[0][0])
+    mean, std = head.mean + shift, head.std * factor
     blocks = fused.embed(table)
     networks = fusion.block_networks(fused.encoders_)
     others = fusion.own_predictions(networks, "readout")
-    shares = np.eye(3)
-    own = fusion._weigh_own(others, shares, blocks, list(head.tasks), head.mean, head.std)
+    own = fusion._weigh_own(others, np.eye(3), blocks, list(head.tasks), mean, std)
     Z = torch.as_tensor(blocks.concatenate())
     np.testing.assert_allclose(
-        own(Z).detach().numpy() * head.std + head.mean, single.predict(table), rtol=1e-4, atol=1e-4
+        own(Z).detach().numpy() * std + mean, single.predict(table), rtol=1e-4, atol=1e-4
     )
 
 
